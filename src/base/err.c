@@ -1,0 +1,118 @@
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+
+void
+err_set(struct err *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (err == NULL)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof err->text, fmt, ap);
+	va_end(ap);
+}
+
+void
+err_prefix(struct err *err, const char *fmt, ...)
+{
+	char old[sizeof err->text];
+	va_list ap;
+	int n;
+
+	if (err == NULL)
+		return;
+	memcpy(old, err->text, sizeof old);
+	va_start(ap, fmt);
+	n = vsnprintf(err->text, sizeof err->text, fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof err->text)
+		snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+}
+
+static void *
+or_die(void *p, size_t n)
+{
+	if (p == NULL) {
+		fprintf(stderr, "out of memory (%zu bytes wanted)\n", n);
+		abort();
+	}
+	return p;
+}
+
+void *
+xmalloc(size_t n)
+{
+	return or_die(malloc(n == 0 ? 1 : n), n);
+}
+
+void *
+xcalloc(size_t n, size_t size)
+{
+	return or_die(calloc(n == 0 ? 1 : n, size), n * size);
+}
+
+void *
+xrealloc(void *p, size_t n)
+{
+	return or_die(realloc(p, n == 0 ? 1 : n), n);
+}
+
+char *
+xstrdup(const char *s)
+{
+	return s == NULL ? NULL : or_die(strdup(s), strlen(s));
+}
+
+char *
+xstrndup(const char *s, size_t n)
+{
+	return or_die(strndup(s, n), n);
+}
+
+char *
+xasprintf(const char *fmt, ...)
+{
+	va_list ap;
+	char *s = NULL;
+
+	va_start(ap, fmt);
+	if (vasprintf(&s, fmt, ap) < 0)
+		s = NULL;
+	va_end(ap);
+	return or_die(s, 0);
+}
+
+void
+must_failed(const char *cond, const char *file, int line)
+{
+	/* stderr, not the log: its thread may be the one that failed. */
+	fprintf(stderr, "assertion failed: %s (%s:%d)\n", cond, file, line);
+	abort();
+}
+
+#ifdef FAILPOINTS
+void
+failpoint(const char *name)
+{
+	static _Atomic int passed;
+	const char *want = getenv("SALLYPORT_FAILPOINT");
+	const char *colon;
+	size_t n;
+
+	if (want == NULL)
+		return;
+	colon = strchr(want, ':');
+	n = colon == NULL ? strlen(want) : (size_t)(colon - want);
+	if (strlen(name) != n || strncmp(name, want, n) != 0)
+		return;
+	if (++passed == (colon == NULL ? 1 : atoi(colon + 1)))
+		_Exit(86);
+}
+#endif

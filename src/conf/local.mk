@@ -1,0 +1,1 @@
+# conf: its sources, and below its unit tests

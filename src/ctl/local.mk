@@ -1,0 +1,1 @@
+# ctl: its sources, and below its unit tests

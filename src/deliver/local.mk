@@ -1,0 +1,1 @@
+# deliver: its sources, and below its unit tests

@@ -1,0 +1,1 @@
+# dns: its sources, and below its unit tests

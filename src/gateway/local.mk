@@ -1,0 +1,1 @@
+# gateway: its sources, and below its unit tests

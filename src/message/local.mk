@@ -1,0 +1,1 @@
+# message: its sources, and below its unit tests

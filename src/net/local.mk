@@ -1,0 +1,1 @@
+# net: its sources, and below its unit tests

@@ -1,0 +1,1 @@
+# policy: its sources, and below its unit tests

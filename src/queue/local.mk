@@ -1,0 +1,1 @@
+# queue: its sources, and below its unit tests

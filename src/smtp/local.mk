@@ -1,0 +1,1 @@
+# smtp: its sources, and below its unit tests

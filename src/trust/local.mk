@@ -1,0 +1,1 @@
+# trust: its sources, and below its unit tests
