@@ -1,0 +1,155 @@
+/* The configuration: gateway.lua, evaluated in a sandbox that has no hooks, network, clock or
+ * randomness, checked against one schema table (schema.c), held as an immutable struct that all
+ * threads share by counted reference. Every setting's name, unit, default, range and description
+ * is in that table, and the manual page gateway.lua(5) is made from it. */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include <stdatomic.h>
+
+#include "conf/route.h"
+
+struct conf_identity {		/* tls.identities */
+	char *name, *cert, *key;	/* absolute paths */
+};
+enum listener_role { ROLE_MX, ROLE_RELAY, ROLE_REINJECT };
+enum conf_starttls { STARTTLS_OFF, STARTTLS_OFFER, STARTTLS_REQUIRED };
+struct conf_listener {
+	char *name;
+	char **bind;		/* as written, checked: net_addr_parse takes each */
+	size_t nbind;
+	enum listener_role role;
+	char **identities;	/* names in tls.identities, first is the fallback */
+	size_t nidentities;
+	bool implicit_tls;
+	enum conf_starttls starttls;
+	bool requiretls;	/* "announce" */
+	bool client_certs;	/* ask for one */
+	uint64_t max_size;
+	unsigned max_rcpts, max_messages;
+	struct net_cidr *clients;	/* who may connect (role relay: who may relay) */
+	size_t nclients;
+	bool has_clients;
+	char *peer;		/* role reinject */
+};
+struct conf_domain {		/* domains, in order; first match wins */
+	char **match;		/* "acme.example", "*.acme.example", "*"; A-labels */
+	size_t nmatch;
+	bool local;		/* kind = "local": relay to it is for everybody */
+	char *route;
+};
+struct conf_grant {
+	char *name, *owner;
+	unsigned relaxes;	/* DUTY_* bits of the level */
+	enum tls_level to;
+	char **domains, **routes;
+	size_t ndomains, nroutes;
+	int64_t expires_ms;	/* wall, end of that day UTC */
+	unsigned max_per_day;	/* 0 none */
+};
+struct conf_stub {
+	char *zone;
+	char **servers;		/* NULL-terminated */
+	bool insecure;
+};
+struct conf_level {		/* policy.levels */
+	char *handler;
+	int level;		/* POLICY_ADVISORY ... (policy.h) */
+};
+
+struct conf {
+	atomic_int refs;
+	char *file, *dir;	/* of gateway.lua, absolute; relative paths in it are below dir */
+	struct { char *hostname, *postmaster; } identity;
+	struct {
+		char *user;		/* NULL: stay */
+		unsigned workers;
+		char *state, *control;	/* absolute */
+		struct net_addr http;	/* AF_UNSPEC: none */
+		char *http_text;
+	} service;
+	struct {
+		char **forward;		/* NULL-terminated, NULL: system's */
+		char *anchor;
+		struct conf_stub *stubs;
+		size_t nstubs;
+		int64_t timeout_ms;
+		char *self_test_zone;	/* "." */
+	} dns;
+	struct conf_listener *listeners;
+	size_t nlisteners;
+	struct {
+		struct conf_identity *identities;
+		size_t nidentities;
+		char *min_version;	/* "1.2" "1.3" */
+		char *ca_file;		/* NULL: the system's store */
+		bool dane, sts;		/* "auto"; reserved until they exist: always false so far */
+		bool honour_no;		/* tls_required_no */
+		char **no_names;	/* NULL-terminated */
+		bool sts_testing_counts;
+	} tls;
+	struct conf_domain *domains;
+	size_t ndomains;
+	struct route **routes;
+	size_t nroutes;
+	struct {
+		char *path;
+		int64_t max_age_ms, hold_unmet_ms, delay_notice_ms, notice_max_age_ms;
+		int64_t *retry_ms;
+		size_t nretry;
+		unsigned min_free_percent;
+		uint64_t max_bytes, max_messages;
+		unsigned concurrency;		/* connections to one destination: 20 */
+		unsigned active;		/* messages in memory for delivery, a worker: 2000 */
+	} queue;
+	struct {
+		char **load;		/* absolute paths */
+		size_t nload;
+		struct conf_level *levels;
+		size_t nlevels;
+		uint64_t instructions, memory;
+		int64_t wall_ms;
+		bool dns;
+		struct conf_grant *grants;
+		size_t ngrants;
+	} policy;
+	struct {
+		char *from;
+		int return_full;	/* return_content = "full" */
+		char **languages;	/* NULL-terminated */
+		char *templates;	/* directory or NULL */
+		int protect;		/* enum dsn_protect */
+	} dsn;
+	struct { char *file, *journal, *audit; bool json; int level; } log;
+	struct {			/* limits (spec security.md section 4) */
+		unsigned sessions, sessions_per_address, errors, junk;
+		int64_t command_ms, handshake_ms, session_ms, shutdown_ms;
+		unsigned received_hops;
+	} limits;
+	struct {			/* delivery */
+		bool ipv4, ipv6, allow_loopback;
+		int64_t connect_ms, idle_ms;	/* idle_ms: how long a connection is kept for reuse */
+		unsigned max_hosts, max_addrs, conn_messages;
+	} delivery;
+};
+
+/* Reads, evaluates and checks. Every problem found is one line in `errors` (heap text, to be
+ * freed, NULL when none): "gateway.lua:12: ..." or "listeners.inbound.tls: ...". NULL when there
+ * was any. One reference. Files that it names are checked to exist and be readable, and keys to
+ * fit their certificates, when `check_files`. */
+struct conf *conf_load(const char *file, bool check_files, char **errors);
+struct conf *conf_ref(struct conf *c);
+void conf_unref(struct conf *c);
+/* The effective configuration as JSON, defaults filled in, secrets as references only. Heap. */
+char *conf_dump(const struct conf *c);
+char *conf_schema_json(void);	/* every setting with type, unit, default, range, sentence */
+char *conf_man_page(void);	/* the SETTINGS section of gateway.lua(5), roff */
+/* Asserted trust, grants, waivable levels, assert_*: what an auditor asks for. Human text, heap. */
+char *conf_audit(const struct conf *c, bool json);
+
+const struct route *conf_route(const struct conf *c, const char *name);	/* NULL unknown */
+/* The domains entry for this domain (A-labels), NULL when nothing matches. "*.x" is any depth below x. */
+const struct conf_domain *conf_domain(const struct conf *c, const char *domain);
+const struct conf_listener *conf_listener(const struct conf *c, const char *name);
+
+#endif

@@ -1,0 +1,45 @@
+/* Administration: the control socket (length-prefixed JSON over a Unix socket, 0600 in a 0700
+ * directory, peer's uid checked; X-70), metrics and a status page over HTTP on loopback. Runs in
+ * the main thread's loop. The other end is the `sallyport` command (cli_*.c). */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include <jansson.h>
+
+#include "base/base.h"
+#include "queue/store.h"
+
+struct event_base;
+struct ctl;
+
+struct ctl_metric {		/* one counter or gauge, summed over workers */
+	const char *name, *help;	/* "sallyport_messages_accepted_total" */
+	bool is_counter;
+	const char *labels;		/* "verdict=\"accept\"" or NULL */
+	double value;
+};
+struct ctl_ops {
+	/* All counters now; fn is called for each. */
+	void (*metrics)(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *arg);
+	/* Reads configuration and policy again. True when they are active; `err` says why not. */
+	bool (*reload)(void *owner, struct err *err);
+	/* What `sallyport status` shows: a new reference. */
+	json_t *(*status)(void *owner);
+};
+struct ctl_conf {
+	const char *socket_path;	/* its directory is made 0700 */
+	const char *http;		/* "127.0.0.1:8025"; NULL none; loopback only unless it says otherwise */
+};
+/* `mb` is the main thread's mailbox: answers of the store come through it. */
+struct ctl *ctl_new(struct event_base *base, const struct ctl_conf *conf, struct store *store,
+    struct mailbox *mb, const struct ctl_ops *ops, void *owner, struct err *err);
+void ctl_free(struct ctl *c);
+
+#define CTL_FRAME_MAX (64u * 1024)	/* a request; answers may be larger, 64 MiB */
+/* Requests are JSON objects {"verb": "queue.list", ...}; answers {"ok": true, ...} or {"ok":
+ * false, "error": "...", "exit": 1}. Each is preceded by its length, 4 octets, big-endian. */
+json_t *ctl_call(const char *socket_path, const json_t *request, int timeout_ms, struct err *err);
+
+int cli_main(int argc, char **argv);	/* the sallyport command; exit status (design section 8) */
+
+#endif

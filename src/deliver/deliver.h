@@ -1,0 +1,50 @@
+/* Delivery: destinations, the choice of hosts, the connection pool, attempts and what follows from
+ * them. One struct deliver for each worker; a destination (route and next-hop domain) belongs to
+ * exactly one worker, so its order, its concurrency limit and its connections need no lock.
+ *
+ * The check that matters (I2) is in attempt.c: may_send, on the live connection, immediately
+ * before MAIL. A pooled connection is taken only if trust_decide says SEND for this message on
+ * what is true of that connection and of the lookup that led there. */
+#ifndef DELIVER_DELIVER_H
+#define DELIVER_DELIVER_H
+
+#include "conf/conf.h"
+#include "dns/dns.h"
+#include "policy/policy.h"
+#include "queue/store.h"
+
+struct deliver;
+struct deliver_env {		/* what it works with; all outlive it */
+	struct event_base *base;
+	struct mailbox *mb;		/* this worker's */
+	struct dns *dns;
+	struct policy *policy;
+	struct store *store;
+	unsigned worker, workers;
+	/* The generation that an attempt begins with: a new reference. */
+	struct policy_gen *(*generation)(void *owner);
+	struct tls_client *(*tls)(void *owner);		/* borrowed; for tls.trust */
+	/* Messages of this worker's making (notices) that were queued with recipients for others. */
+	void (*dispatch)(void *owner, struct msg *msg, const bool *active);
+	const struct mx_conf *mx;
+	void *owner;
+};
+struct deliver *deliver_new(const struct deliver_env *env);
+/* Ends what is under way (QUIT, results posted); what was not sent stays in the queue. */
+void deliver_free(struct deliver *d);
+/* Recipients of `msg` that belong to this worker and were handed out: takes a reference.
+ * `states` (same order as msg->rcpts) may be NULL for fresh mail; copied. `mine[i]`: which. */
+void deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states,
+    const bool *mine);
+void deliver_recall(struct deliver *d, uint64_t message);
+/* No new attempts from now on; `idle` is called once when none is under way. */
+void deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner);
+
+struct deliver_stats {
+	uint64_t attempts, delivered, deferred, failed, with_requiretls, over_verified_tls, over_tls, in_clear;
+	uint64_t connections, reused, tls_handshakes, bounces;
+	size_t waiting, active, pooled;
+};
+void deliver_stats(const struct deliver *d, struct deliver_stats *out);
+
+#endif

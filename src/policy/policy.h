@@ -1,0 +1,171 @@
+/* The policy engine: Lua states, sandbox and budgets, hooks, verdicts. One struct policy for each
+ * worker, one Lua state in it for each live generation; nothing is shared between workers. Handlers
+ * run on pooled coroutines, so any of them may wait. Whoever calls gets a verdict, always: an
+ * error, an exceeded limit or a forbidden verdict becomes the hook's fixed outcome, which never is
+ * "accept" or "send as if nothing had been asked" (I5).
+ *
+ * What a policy can reach is the struct policy_subject that its caller fills in; duties are only
+ * ever joined (I3). */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include "conf/conf.h"
+#include "dns/dns.h"
+#include "message/message.h"
+#include "smtp/smtp.h"
+#include "trust/trust.h"
+
+enum policy_hook {
+	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_MESSAGE,
+	HOOK_DISCONNECT,
+	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
+	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
+	HOOKS
+};
+const char *policy_hook_name(enum policy_hook h);
+
+enum { POLICY_ADVISORY, POLICY_NORMAL, POLICY_MANDATORY };
+
+enum verdict_kind {	/* in the order of severity for mandatory handlers where that is defined */
+	VERDICT_NONE,
+	VERDICT_ACCEPT, VERDICT_REROUTE, VERDICT_DISCARD, VERDICT_HOLD, VERDICT_DEFER, VERDICT_REJECT,
+	VERDICT_DROP,
+	VERDICT_BOUNCE, VERDICT_ROUTE, VERDICT_TLS, VERDICT_RETRY, VERDICT_FAIL, VERDICT_SKIP_HOST,
+	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_CAPS,
+};
+const char *verdict_kind_name(enum verdict_kind k);
+
+struct verdict {
+	enum verdict_kind kind;
+	int code;			/* 250, 451, 550 */
+	char status[10];
+	char *text, *reason;		/* heap; text is checked and escaped */
+	char *queue;			/* hold */
+	int64_t after_ms;		/* defer, retry; -1 none */
+	int64_t expires_ms;		/* hold: wall, 0 never */
+	bool relay;			/* accept at rcpt */
+	struct route *route;		/* route, reroute: complete, made from the named route if any */
+	enum tls_level level;		/* tls */
+	char **names, **pins;		/* tls */
+	size_t nnames, npins;
+	char *ca_file, *min_version;	/* tls; NULL not given */
+	int64_t ttl_ms;			/* tls; -1 default */
+	enum { UNMET_DEFAULT, UNMET_BOUNCE, UNMET_DEFER } on_unmet;	/* tls */
+	char *grant;			/* relax */
+	unsigned hide_ext;		/* caps: SMTP_EXT_* */
+	bool is_error;			/* the fixed outcome of a failed handler */
+	char ref[8];			/* "7F3K": in the reply and in the log */
+	char handler[64];		/* who decided: name of the handler, "" for nobody */
+	char where[96];			/* "policy.lua:15" */
+};
+void verdict_fini(struct verdict *v);	/* v may be all zero */
+void verdict_move(struct verdict *to, struct verdict *from);
+
+/* ---- What a hook looks at. Borrowed until the answer or policy_cancel. ---- */
+struct policy_session {
+	const struct smtp_session_info *info;
+	const struct conf_listener *listener;
+	const char *peer_name;		/* verified reverse name; NULL */
+	void **vars;			/* the session's own values; freed by policy_session_end */
+};
+struct policy_hop {		/* attempt, ehlo, unmet */
+	const char *destination;	/* next-hop domain */
+	const struct route *route;
+	const char *host, *ip;
+	uint16_t port, preference;
+	unsigned attempt;
+	enum mx_trust mx;
+	enum sts_mode sts;
+	enum tlsa_state tlsa;
+	unsigned tlsa_count;
+	unsigned caps;			/* SMTP_EXT_*; 0 before ehlo */
+	const struct tls_info *tls;	/* NULL in clear or before */
+	enum peer_verified verified;
+	duty_mask duties;		/* owed at this hop */
+	unsigned met, unmet;		/* DUTY_* bits; valid in ehlo and unmet */
+	const char *relaxed;		/* grant */
+	/* out: */
+	duty_mask added;		/* hop:require_tls */
+};
+struct policy_result {
+	const char *kind;		/* "delivered" "deferred" "failed" "expired" */
+	int code;
+	const char *status, *text, *stage;
+	unsigned attempts;
+	int64_t first_attempt_ms, next_attempt_ms;
+	const struct policy_hop *hop;	/* frozen; may be NULL */
+	const char *const *cause;
+	size_t ncause;
+};
+struct policy_bounce {		/* bounce and dsn: the words are what the hook edits */
+	enum dsn_action kind;
+	const struct dsn_rcpt *rcpts;
+	size_t nrcpts;
+	struct dsn_words *words;
+};
+struct policy_subject {
+	struct policy_session *session;	/* NULL outside reception */
+	struct msg *msg;		/* NULL before MAIL; may be changed during reception only */
+	bool may_edit;			/* reception: edits, tags, duties, recipients */
+	int rcpt;			/* index into msg->rcpts, -1 none */
+	const char *relay;		/* rcpt: "local" "allowed" "denied" */
+	struct slice header;		/* header octets, when known (message, bounce) */
+	const struct content *content;	/* for body_preview; NULL */
+	const char *name;		/* helo */
+	const char *domain;		/* tls_policy */
+	const struct route *route;	/* tls_policy, route (the configured one) */
+	struct policy_hop *hop;
+	struct policy_result *result;
+	struct policy_bounce *bounce;
+	const char *rcpt_state;		/* "new" "queued" "active" ... */
+	const struct policy_result *last;	/* rcpt.last, NULL */
+	const char *event_json;		/* log */
+};
+
+/* ---- Sources: read once by the main thread, shared by the workers ---- */
+struct policy_bundle;
+/* Reads every file of conf->policy.load, the modules that lie beside gateway.lua in lua/ and the
+ * shipped library; no Lua is run. id: SHA-256 over the sorted (path, content hash) of these and
+ * gateway.lua. One reference. */
+struct policy_bundle *policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err);
+struct policy_bundle *policy_bundle_ref(struct policy_bundle *b);
+void policy_bundle_unref(struct policy_bundle *b);
+const char *policy_bundle_id(const struct policy_bundle *b);	/* 64 hex digits */
+/* Loads in a fresh state, as a worker would, and reports every problem, one a line: unknown hooks
+ * with the nearest name, handlers without names, unknown routes and grants, verdicts that a hook
+ * does not take (constant ones), writes to upvalues. False when there is an error; warnings are in
+ * the text, too. Text is heap, NULL when there is nothing to say. */
+bool policy_check(const struct policy_bundle *b, const struct conf *conf, char **text);
+
+/* ---- A worker's engine ---- */
+struct policy;
+struct policy_gen;
+struct policy *policy_new(struct event_base *base, struct dns *dns, unsigned worker);
+void policy_free(struct policy *p);
+/* Compiles the bundle in a fresh Lua state and runs it. On error the running generation is
+ * untouched. The generation lives until its references are gone; sessions and attempts hold one. */
+struct policy_gen *policy_gen_new(struct policy *p, struct policy_bundle *b, struct conf *conf,
+    struct err *err);
+struct policy_gen *policy_gen_ref(struct policy_gen *g);
+void policy_gen_unref(struct policy_gen *g);
+const char *policy_gen_id(const struct policy_gen *g);
+struct conf *policy_gen_conf(const struct policy_gen *g);	/* borrowed */
+bool policy_gen_has(const struct policy_gen *g, enum policy_hook h);	/* any handler or rule at all */
+void policy_session_end(struct policy_gen *g, void **vars);
+
+enum policy_when { POLICY_NOW, POLICY_LATER };
+typedef void policy_done(void *owner, uint64_t ticket, struct verdict *v);	/* take with verdict_move */
+/* Runs the chain. POLICY_NOW: *v is filled in, `done` is not called. POLICY_LATER: `done` follows
+ * once, from the event loop, unless policy_cancel comes first. `done` may call anything.
+ * Not to be called for the same subject while one is under way. */
+enum policy_when policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook,
+    struct policy_subject *s, struct verdict *v, policy_done *done, void *owner, uint64_t *ticket_out);
+void policy_cancel(struct policy *p, uint64_t ticket);	/* unknown and stale ones are ignored */
+
+struct policy_stats {
+	uint64_t calls, errors, limits, waiting, stale_tickets;
+	uint64_t lua_bytes;
+};
+void policy_stats(const struct policy *p, struct policy_stats *out);
+
+#endif

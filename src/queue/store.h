@@ -1,0 +1,189 @@
+/* The durable queue. Narrow and asynchronous: requests are structs posted to the store, answers
+ * come back to the requester's mailbox (base/mailbox.h), so that another implementation can stand
+ * behind it. Only this folder knows SQL.
+ *
+ * One thread owns the only writing connection: whatever waits goes into one transaction, one
+ * fsync answers it all (group commit). Removals and evidence yield to arrivals: they ride along
+ * with the next one, or go when the store has been idle for a moment (design section 9). A
+ * second thread owns a read-only connection for bodies and queries.
+ *
+ * Q1  An answer STORE_OK to a submit or result means: committed, journal_mode=WAL and
+ *     synchronous=FULL read back (I1).
+ * Q2  A duties mask never loses a bit; a trigger refuses it (I3).
+ * Q3  A recipient in state ACTIVE is in a worker's memory; the lease ends with the process: at
+ *     start every ACTIVE row becomes QUEUED, due as it was.
+ * Q4  A recipient row goes in the transaction that writes its evidence, and in the same one its
+ *     notice is queued (I4). Content goes with the last recipient.
+ * Q5  Nobody above learns where content lies.
+ * Q6  After an I/O error nothing is acknowledged until the database was reopened and passed an
+ *     integrity check (spec security.md rule 3). */
+#ifndef QUEUE_STORE_H
+#define QUEUE_STORE_H
+
+#include "base/base.h"
+#include "message/msg.h"
+
+struct store;
+
+enum store_status {
+	STORE_OK,
+	STORE_FULL,	/* 452 4.3.1: disk or configured limit */
+	STORE_IO,	/* 451 4.3.0 */
+	STORE_CLOSED,	/* shutting down */
+	STORE_NOT_FOUND,
+	STORE_BAD,	/* the request made no sense, see text */
+};
+
+struct store_conf {
+	const char *path;		/* of queue.db; its directory is made 0700, files 0600 */
+	unsigned min_free_percent;	/* of the file system: 10 */
+	uint64_t max_bytes, max_messages;	/* 0: none */
+	unsigned workers;
+	unsigned max_active;		/* recipients handed out to one worker at a time */
+	int64_t yield_ms;		/* how long a removal may wait for an arrival: 5 */
+};
+/* Opens or creates, migrates, recovers, checks permissions and takes the lock that keeps a second
+ * daemon out. Errors: newer schema version, not a database, damaged, not writable, group or world
+ * accessible, in use by process N. Starts nothing yet. */
+struct store *store_open(const struct store_conf *conf, struct err *err);
+/* Starts the threads. workers[i] receives struct store_due mails, with their `run` set to on_due. */
+int store_start(struct store *s, struct mailbox *const *workers,
+    void (*on_due)(void *reader, struct mail *m), struct err *err);
+/* Finishes what was posted, checkpoints, closes; then every request is answered STORE_CLOSED. */
+void store_close(struct store *s);
+
+/* Any thread, no waiting: STORE_OK, STORE_FULL (452 at MAIL, also for `bytes` announced), or
+ * STORE_IO (421 at connect). Says what is known now. */
+enum store_status store_may_accept(const struct store *s, uint64_t bytes);
+
+/* The worker that owns a destination. */
+unsigned store_shard(const char *route, const char *next_hop, unsigned workers);
+
+/* ---- Arrivals ---- */
+struct store_submit {
+	struct mail mail;	/* run, reply_to set by the caller; kind by store_submit */
+	struct msg *msg;	/* a reference, handed over and back */
+	/* the answer */
+	enum store_status status;
+	bool *active;		/* for each msg->rcpts[i]: handed out, now the owner shard's to deliver; the rest waits in the table. Heap, store_submit_free frees */
+	char text[200];		/* why not, for the log */
+};
+/* Content must be there (memory or fd). Recipients with discarded set get their evidence row at
+ * once and no recipient row. */
+void store_submit(struct store *s, struct store_submit *r);
+void store_submit_free(struct store_submit *r);
+
+/* ---- Results ---- */
+enum store_change {
+	CHANGE_DONE,		/* leaves the queue: delivered, relayed, failed, discarded */
+	CHANGE_DEFER,		/* next_ms; attempts as given */
+	CHANGE_HOLD,
+	CHANGE_ROUTE,		/* new route, due at next_ms */
+};
+struct store_rcpt_change {
+	uint32_t num;			/* msg_rcpt.num */
+	enum store_change what;
+	int64_t next_ms;		/* wall */
+	unsigned attempts;
+	int64_t first_attempt_ms;
+	bool delay_notified;
+	uint32_t duties;		/* joined into the row's (can only grow) */
+	char *last;			/* JSON of the last result, heap; NULL: keep */
+	char *route, *next_hop;		/* CHANGE_ROUTE, heap */
+	char *hold_reason;		/* heap */
+	char *evidence;			/* evidence_text, heap; required with CHANGE_DONE (I4) */
+};
+struct store_result {
+	struct mail mail;
+	uint64_t message;
+	struct store_rcpt_change *changes;
+	size_t n;
+	struct store_submit *notices;	/* array of messages to be queued in the same transaction */
+	size_t nnotices;
+	char *audit;			/* evidence of a relax and nothing else, heap (with n = 0) */
+	bool urgent;			/* do not wait for an arrival (audit, notices) */
+	/* the answer */
+	enum store_status status;
+	char text[200];
+};
+void store_result(struct store *s, struct store_result *r);
+void store_result_free(struct store_result *r);
+
+/* ---- What is due ---- */
+struct store_rcpt_state {	/* same order as msg->rcpts */
+	unsigned attempts;
+	int64_t first_attempt_ms, queued_ms;
+	bool delay_notified;
+	char *last;
+	char *bounce_reason;	/* an administrator said `queue bounce`: fail it now, with a notice */
+};
+struct store_due {		/* posted to the worker that owns the destination */
+	struct mail mail;
+	struct msg *msg;	/* a reference; only the recipients that are due and its; content NULL */
+	struct store_rcpt_state *rcpts;
+};
+void store_due_free(struct store_due *d);
+/* The worker drops recipients of this message that it has not begun to send: an administrator
+ * holds, deletes or bounces them. Posted to every worker, kind STORE_KIND_RECALL. */
+struct store_recall {
+	struct mail mail;
+	uint64_t message;
+};
+#define STORE_KIND_DUE 100
+#define STORE_KIND_RECALL 101
+
+/* ---- Content ---- */
+struct store_content {
+	struct mail mail;
+	uint64_t message;
+	uint64_t offset;	/* octets; a multiple of STORE_CHUNK */
+	/* the answer: up to STORE_CHUNK octets, heap; n = 0 at the end */
+	enum store_status status;
+	char *data;
+	size_t n;
+};
+#define STORE_CHUNK (256u * 1024)
+void store_content(struct store *s, struct store_content *r);
+
+/* ---- For people: answers are JSON text ---- */
+enum store_verb {
+	STORE_LIST,		/* messages with recipients, filtered */
+	STORE_SHOW,		/* one message, all that is known but the content */
+	STORE_EVIDENCE,		/* rows of one message, or since a time */
+	STORE_EVIDENCE_VERIFY,
+	STORE_STATUS,		/* counts and sizes */
+	STORE_HOLD, STORE_RELEASE, STORE_RETRY, STORE_DELETE, STORE_BOUNCE, STORE_REQUIRE_TLS,
+};
+struct store_filter {		/* heap strings, NULL: any; all that are given must fit */
+	uint64_t id;
+	char *from, *to, *domain, *route, *tag, *state;	/* * matches any run of characters */
+	int64_t since_ms, until_ms;
+	unsigned limit;		/* LIST: 100 */
+};
+struct store_query {
+	struct mail mail;
+	enum store_verb verb;
+	struct store_filter filter;
+	char *reason, *by;	/* recorded with the change */
+	bool dry_run;
+	uint32_t duties;	/* REQUIRE_TLS: joined */
+	/* the answer */
+	enum store_status status;
+	char *json;		/* heap */
+	char text[200];
+};
+/* An empty filter is STORE_BAD for the verbs that change something. */
+void store_query(struct store *s, struct store_query *q);
+void store_query_free(struct store_query *q);
+
+/* Opens a database read-only without a daemon (evidence and queue commands offline). */
+char *store_offline(const char *path, const struct store_query *q, struct err *err);
+
+struct store_stats {		/* counters since start, for metrics; any thread */
+	uint64_t commits, submits, results, bytes_in, due_handed;
+	int64_t last_commit_us, longest_commit_us;
+	uint64_t messages, recipients, active, held;	/* in the queue now */
+};
+void store_stats(const struct store *s, struct store_stats *out);
+
+#endif
