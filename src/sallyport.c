@@ -1,7 +1,10 @@
+/* sallyport: the administrator's command. All of it is in src/ctl. */
 #include "config.h"
 
+#include "ctl/ctl.h"
+
 int
-main(void)
+main(int argc, char **argv)
 {
-	return 2;
+	return cli_main(argc, argv);
 }

@@ -24,6 +24,7 @@ err_prefix(struct err *err, const char *fmt, ...)
 {
 	char old[sizeof err->text];
 	va_list ap;
+	size_t left;
 	int n;
 
 	if (err == NULL)
@@ -32,8 +33,12 @@ err_prefix(struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(err->text, sizeof err->text, fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof err->text)
-		snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+	if (n < 0 || (size_t)n + 2 >= sizeof err->text)
+		return;
+	memcpy(err->text + n, ": ", 2);
+	left = sizeof err->text - (size_t)n - 2;
+	memcpy(err->text + n + 2, old, left);
+	err->text[sizeof err->text - 1] = '\0';
 }
 
 static void *

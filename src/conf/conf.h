@@ -10,13 +10,21 @@
 #include "conf/route.h"
 
 struct conf_identity {		/* tls.identities */
-	char *name, *cert, *key;	/* absolute paths */
+	char *name, *cert, *key;	/* absolute paths; key NULL: a variable names it that is not set,
+				 * which only passes when files are not checked */
+	char *key_ref;		/* "file:/..." or "env:NAME" when gw.secret named it, else NULL */
+	int key_fd;		/* behind `key` when a variable held the key itself; -1 */
+};
+struct conf_network {		/* networks */
+	char *name;
+	struct net_cidr *v;
+	size_t n;
 };
 enum listener_role { ROLE_MX, ROLE_RELAY, ROLE_REINJECT };
 enum conf_starttls { STARTTLS_OFF, STARTTLS_OFFER, STARTTLS_REQUIRED };
 struct conf_listener {
 	char *name;
-	char **bind;		/* as written, checked: net_addr_parse takes each */
+	char **bind;		/* checked: net_addr_parse takes each; "unix:" paths made absolute */
 	size_t nbind;
 	enum listener_role role;
 	char **identities;	/* names in tls.identities, first is the fallback */
@@ -44,7 +52,7 @@ struct conf_grant {
 	enum tls_level to;
 	char **domains, **routes;
 	size_t ndomains, nroutes;
-	int64_t expires_ms;	/* wall, end of that day UTC */
+	int64_t expires_ms;	/* wall, last millisecond of that day UTC; may be past: checked at use */
 	unsigned max_per_day;	/* 0 none */
 };
 struct conf_stub {
@@ -76,6 +84,8 @@ struct conf {
 		int64_t timeout_ms;
 		char *self_test_zone;	/* "." */
 	} dns;
+	struct conf_network *networks;	/* sorted by name, as listeners, routes and grants are */
+	size_t nnetworks;
 	struct conf_listener *listeners;
 	size_t nlisteners;
 	struct {
@@ -83,7 +93,8 @@ struct conf {
 		size_t nidentities;
 		char *min_version;	/* "1.2" "1.3" */
 		char *ca_file;		/* NULL: the system's store */
-		bool dane, sts;		/* "auto"; reserved until they exist: always false so far */
+		bool dane, sts;		/* in effect; reserved until they exist: always false so far */
+		bool dane_asked, sts_asked;	/* "auto" was written (or not "off") */
 		bool honour_no;		/* tls_required_no */
 		char **no_names;	/* NULL-terminated */
 		bool sts_testing_counts;
@@ -131,6 +142,10 @@ struct conf {
 		int64_t connect_ms, idle_ms;	/* idle_ms: how long a connection is kept for reuse */
 		unsigned max_hosts, max_addrs, conn_messages;
 	} delivery;
+	char *warnings;			/* what conf_load accepted but an operator should hear of, a
+					 * line each (an expired grant); NULL when nothing */
+	struct domain_entry *domain_index;	/* conf_domain's */
+	size_t domain_any;		/* first entry that matches "*"; ndomains: none */
 };
 
 /* Reads, evaluates and checks. Every problem found is one line in `errors` (heap text, to be
@@ -148,7 +163,8 @@ char *conf_man_page(void);	/* the SETTINGS section of gateway.lua(5), roff */
 char *conf_audit(const struct conf *c, bool json);
 
 const struct route *conf_route(const struct conf *c, const char *name);	/* NULL unknown */
-/* The domains entry for this domain (A-labels), NULL when nothing matches. "*.x" is any depth below x. */
+/* The domains entry for this domain (A-labels), NULL when nothing matches. "*.x" is any depth
+ * below x. One look-up for each label. */
 const struct conf_domain *conf_domain(const struct conf *c, const char *domain);
 const struct conf_listener *conf_listener(const struct conf *c, const char *name);
 

@@ -1,1 +1,11 @@
-# deliver: its sources, and below its unit tests
+libsallyport_a_SOURCES += \
+	src/deliver/attempt.c \
+	src/deliver/conn.c \
+	src/deliver/deliver.c src/deliver/deliver.h src/deliver/deliver_int.h \
+	src/deliver/dest.c \
+	src/deliver/grant.c \
+	src/deliver/notice.c \
+	src/deliver/outcome.c \
+	src/deliver/record.c \
+	src/deliver/routing.c src/deliver/routing.h \
+	src/deliver/send.c

@@ -38,10 +38,10 @@ struct dns_rr {
 struct dns_answer {
 	enum dns_status status;
 	bool secure;		/* DNSSEC-validated (for NODATA and NXDOMAIN: the denial was) */
-	bool untrusted_time;	/* set by the self-test: nothing is treated as secure */
+	bool untrusted_time;	/* the last self-test failed and nothing secure came since: a hint */
 	uint32_t ttl;
 	const char *qname;	/* as asked */
-	const char *canon;	/* after CNAMEs; same as qname without */
+	const char *canon;	/* after CNAMEs, lower case; same as qname without */
 	const char *why;	/* for BOGUS: libunbound's reason; else NULL */
 	const struct dns_rr *rr;
 	size_t n;		/* at most 100 */
@@ -55,20 +55,23 @@ struct dns_conf {
 		const char *zone;
 		const char *const *servers;	/* "10.0.0.53@53", NULL-terminated */
 		bool insecure;			/* domain-insecure: unsigned private zone */
-	} *stubs;
+	} *stubs;	/* one for "." makes it resolve from there by itself, without forwarders */
 	size_t nstubs;
 	int64_t timeout_ms;		/* for one query as a whole; then DNS_TIMEOUT. 0: 30 s */
-	bool allow_loopback_servers;	/* do-not-query-localhost: no */
+	bool allow_loopback_servers;	/* ask servers on loopback that DNS points to; those named here
+					 * as forwarders or stubs are asked in any case */
 };
 struct dns *dns_new(struct event_base *base, const struct dns_conf *conf, struct err *err);
-void dns_free(struct dns *d);		/* pending queries end with DNS_CANCELLED */
+/* Pending queries end with DNS_CANCELLED, pending MX resolutions with MX_TEMPFAIL; nothing may be
+ * asked from those callbacks. Safe inside a callback. NULL is fine. */
+void dns_free(struct dns *d);
 /* One callback for each query, never during the call, unless it is cancelled. `name` is text with
  * or without a final dot, at most 253 octets, A-labels only. Returns a number, never 0. */
 uint64_t dns_query(struct dns *d, const char *name, uint16_t type, dns_cb *cb, void *owner);
-void dns_cancel(struct dns *d, uint64_t query);
-/* Start-up self-test: can validation be trusted? Asks for the root's DNSKEY (or that of `zone`)
- * and reports through cb whether a secure answer came. Until then, and when it failed, no answer is
- * marked secure only if `strict` was asked for. */
+void dns_cancel(struct dns *d, uint64_t query);	/* no callback comes; a stale number is fine */
+/* Start-up self-test: can validation be trusted? Asks for the DNSKEY of `zone` (".") and reports
+ * through cb whether a secure answer came. A failure changes nothing but `untrusted_time`: what
+ * cannot be validated is bogus then, which defers; calling it insecure would be a downgrade. */
 void dns_self_test(struct dns *d, const char *zone, void (*cb)(void *owner, bool ok, const char *why),
     void *owner);
 
@@ -114,8 +117,9 @@ struct mx_host {
 	bool secure;		/* its address records were DNSSEC-validated */
 	bool is_address;	/* "MX" that is an IP address written as a name (row 43) */
 	enum dns_status addr_status;	/* DNS_OK, or why this host has no addresses */
-	struct mx_addr *addrs;
+	struct mx_addr *addrs;		/* resolver order, IPv6 and IPv4 by turns */
 	size_t naddrs;
+	char canon[256];		/* the name after CNAMEs (D-26); "" when it is the same */
 };
 struct mx_result {		/* immutable, counted; may be kept beyond the callback */
 	int refs;		/* one thread only */
@@ -129,20 +133,23 @@ struct mx_result {		/* immutable, counted; may be kept beyond the callback */
 };
 struct mx_result *mx_result_ref(struct mx_result *r);
 void mx_result_unref(struct mx_result *r);
-struct mx_conf {
+struct mx_conf {	/* copied; the two lists must outlive the answer */
 	const char *const *self_names;	/* our host names, NULL-terminated: loop rule (R-56, M-82) */
 	const struct net_addr *self_addrs;	/* our listeners' addresses and ports */
 	size_t nself_addrs;
-	size_t max_hosts;		/* of the MX set that are looked up: 10 */
-	size_t max_addrs;		/* for each host: 5 */
-	bool ipv4, ipv6;
+	size_t max_hosts;		/* of the MX set that are looked up; 0: 10 */
+	size_t max_addrs;		/* for each host; 0: 5 */
+	bool ipv4, ipv6;		/* neither: both */
 	bool allow_loopback;		/* deliver to 127/8 and ::1 (tests, X-42) */
+	uint16_t port;			/* that will be dialled: own addresses count when we listen
+					 * there; 0: 25 */
 };
 typedef void mx_cb(void *owner, uint64_t ticket, struct mx_result *r);	/* r borrowed: ref to keep */
-/* Never calls back during the call. */
+/* Never calls back during the call. Addresses that are unspecified, link-local or multicast, and
+ * loopback unless allowed, are left out (X-42). */
 uint64_t mx_resolve(struct dns *d, const char *domain, const struct mx_conf *conf, mx_cb *cb, void *owner);
 /* A named host without MX lookup (static routes): one mx_host; secure as its addresses are. A
- * numeric address is taken as it is. */
+ * numeric address is taken as it is, and loopback is fine: the operator wrote it. */
 uint64_t mx_resolve_host(struct dns *d, const char *host, const struct mx_conf *conf, mx_cb *cb, void *owner);
 void mx_cancel(struct dns *d, uint64_t ticket);
 

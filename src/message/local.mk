@@ -1,1 +1,40 @@
 # message: its sources, and below its unit tests
+libsallyport_a_SOURCES += \
+	src/message/decode.c \
+	src/message/dsn.c \
+	src/message/dsn_mime.c \
+	src/message/dsn_phrases.c \
+	src/message/dsn_reduce.c \
+	src/message/dsn_text.c \
+	src/message/dsn_words.c \
+	src/message/edits.c \
+	src/message/fields.c \
+	src/message/header.c \
+	src/message/message.h src/message/message_int.h \
+	src/message/msg.c src/message/msg.h \
+	src/message/received.c \
+	src/message/stuff.c \
+	src/message/writer.c
+check_PROGRAMS += tests/unit/test_message_dsn tests/unit/test_message_edit tests/unit/test_message_header \
+	tests/unit/test_message_msg tests/unit/test_message_received tests/unit/test_message_writer
+TESTS += tests/unit/test_message_dsn tests/unit/test_message_edit tests/unit/test_message_header \
+	tests/unit/test_message_msg tests/unit/test_message_received tests/unit/test_message_writer
+tests_unit_test_message_dsn_SOURCES = tests/unit/test_message_dsn.c tests/unit/unit.h
+tests_unit_test_message_dsn_LDADD = $(UNIT_LIBS)
+tests_unit_test_message_edit_SOURCES = tests/unit/test_message_edit.c tests/unit/unit.h
+tests_unit_test_message_edit_LDADD = $(UNIT_LIBS)
+tests_unit_test_message_header_SOURCES = tests/unit/test_message_header.c tests/unit/unit.h
+tests_unit_test_message_header_LDADD = $(UNIT_LIBS)
+tests_unit_test_message_msg_SOURCES = tests/unit/test_message_msg.c tests/unit/unit.h
+tests_unit_test_message_msg_LDADD = $(UNIT_LIBS)
+tests_unit_test_message_received_SOURCES = tests/unit/test_message_received.c tests/unit/unit.h
+tests_unit_test_message_received_LDADD = $(UNIT_LIBS)
+tests_unit_test_message_writer_SOURCES = tests/unit/test_message_writer.c tests/unit/unit.h
+tests_unit_test_message_writer_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_writer tests/fuzz/replay_decode
+TESTS += tests/fuzz/replay_header tests/fuzz/replay_writer tests/fuzz/replay_decode
+tests_fuzz_replay_header_SOURCES = tests/fuzz/fuzz_header.c tests/fuzz/replay.c
+tests_fuzz_replay_writer_SOURCES = tests/fuzz/fuzz_writer.c tests/fuzz/replay.c
+tests_fuzz_replay_decode_SOURCES = tests/fuzz/fuzz_decode.c tests/fuzz/replay.c
+FUZZ_NAMES += header writer decode

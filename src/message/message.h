@@ -20,7 +20,8 @@ struct header {
 };
 #define HEADER_MAX_BYTES (256u * 1024)
 #define HEADER_MAX_FIELDS 2000u
-/* What is not a field (no colon, a line of spaces) ends the header there, as everybody does.
+/* A line that is no field (no colon, white space in the name) ends the header there, as everybody
+ * does; a line of white space after a field continues it (obs-FWS). The writer sees the same end.
  * False past the limits. */
 bool header_parse(struct header *h, struct slice octets);
 void header_fini(struct header *h);
@@ -42,8 +43,8 @@ struct message_writer;
 struct message_writer_limits {
 	const char *spool_dir;
 	uint64_t max_bytes;		/* 0: none */
-	size_t memory_bytes;		/* 256 KiB */
-	unsigned max_received;		/* loop: more Received fields than this (M-186, X-24) */
+	size_t memory_bytes;		/* 0: 256 KiB */
+	unsigned max_received;		/* loop: more Received fields than this (M-186, X-24); 0: none */
 };
 enum write_status {
 	WRITE_OK,
@@ -92,7 +93,8 @@ const char *received_with(bool esmtp, bool tls, bool auth, bool smtputf8, bool l
 
 /* ---- Sending: what goes out is trace + edited header + body. ---- */
 /* The header with the edits applied; heap, length in *n_out. Original octets are kept for every
- * field that is not edited (I8). */
+ * field that is not edited (I8). To be called without edits, too: a header that has no empty line
+ * at its end, with a body behind it, gets one, or the body would run into our trace field. */
 char *header_render(const struct msg *m, struct slice header, size_t *n_out);
 /* Appends `n` octets with leading dots doubled. `*at_line_start` carries over between calls and
  * starts true. */
@@ -135,6 +137,9 @@ struct dsn_request {
 	uint64_t id;			/* of the notice */
 	int64_t wall_ms;
 	bool return_path_utf8;		/* the sender's address needs SMTPUTF8 */
+	/* May be used, NULL-terminated, the first is the default; the sender's Accept-Language or
+	 * Content-Language chooses. NULL: English. */
+	const char *const *languages;
 };
 /* Fills in the built-in words for the hook to edit. */
 void dsn_words_init(struct dsn_words *w, const struct dsn_request *q, const char *from_header);
@@ -143,5 +148,8 @@ void dsn_words_init(struct dsn_words *w, const struct dsn_request *q, const char
  * No copied (R-93), header-only rules kept (R-82, R-83). NULL when the original has a null
  * sender or is itself a notice (R-94, M-187). */
 struct msg *dsn_build(const struct dsn_request *q, const struct dsn_words *w, struct err *err);
+/* The content of a notice of ours without the original's header (one reference), for a way that is
+ * not protected (D3, row 55). NULL when there is nothing to take away. */
+struct content *dsn_reduce(const struct content *c);
 
 #endif

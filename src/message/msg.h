@@ -29,7 +29,7 @@ enum msg_direction { DIR_INBOUND, DIR_OUTBOUND, DIR_INTERNAL };
 enum msg_flags {
 	MSG_NOTICE = 1,		/* this gateway wrote it: a delivery status notice */
 	MSG_SMTPUTF8 = 2,	/* SMTPUTF8 on MAIL */
-	MSG_REQUIRETLS = 4,	/* the sender used REQUIRETLS on MAIL (or it was inherited, R-80) */
+	MSG_REQUIRETLS = 4,	/* tagged: REQUIRETLS on MAIL, by a policy, or inherited */
 	MSG_HAS_8BIT = 8,	/* content has octets above 127 */
 	MSG_UTF8_HEADER = 16,	/* such octets in the header section */
 	MSG_LONG_LINES = 32,	/* a line above 998 octets */
@@ -42,6 +42,7 @@ struct content {
 	uint64_t size;		/* octets */
 	uint64_t header_size;	/* octets up to and including the empty line (or all) */
 	char *mem;		/* all of it, when it is in memory; else NULL */
+	char *head;		/* the header section (header_size octets) when mem is NULL; may be NULL */
 	int fd;			/* an unlinked file with all of it, or -1 */
 };
 struct content *content_ref(struct content *c);
@@ -75,6 +76,7 @@ struct msg_rcpt {
 	bool discarded;		/* accepted, audited, not delivered */
 	char *discard_reason;
 	int64_t not_before_ms;	/* wall: a policy deferred the first attempt; 0 now */
+	char *bounce_reason;	/* a route hook said bounce: fail it at the first attempt; NULL */
 	struct msg_var *vars;
 	size_t nvars;
 	char **tags;
@@ -120,16 +122,27 @@ struct msg_rcpt *msg_add_rcpt(struct msg *m);	/* pointer good until the next one
 void msg_clear_rcpts(struct msg *m);
 void msg_add_tag(struct msg *m, const char *tag);	/* once */
 bool msg_has_tag(const struct msg *m, const char *tag);
-/* json NULL removes. False when all vars together would exceed 16 KiB. */
+/* json NULL removes. False when all vars together would exceed 16 KiB, or json is not JSON. */
 bool msg_set_var(struct msg *m, const char *key, const char *json);
 const char *msg_get_var(const struct msg *m, const char *key);
+/* The same for one recipient. */
+void msg_rcpt_add_tag(struct msg_rcpt *r, const char *tag);
+bool msg_rcpt_has_tag(const struct msg_rcpt *r, const char *tag);
+bool msg_rcpt_set_var(struct msg_rcpt *r, const char *key, const char *json);
+const char *msg_rcpt_get_var(const struct msg_rcpt *r, const char *key);
+/* CR and LF become spaces; what is not UTF-8 is escaped. */
 void msg_add_edit(struct msg *m, enum edit_op op, const char *name, const char *value);
-/* Lists as JSON text for the database and back (heap; NULL on bad JSON). */
+/* Lists as JSON text for the database (heap, never NULL; "[]" or "{}" when empty) and back (adds to
+ * what is there; NULL and "" are empty lists; false on bad JSON, what made sense was taken). */
 char *msg_tags_json(const struct msg *m);
 char *msg_vars_json(const struct msg *m);
 char *msg_edits_json(const struct msg *m);
 bool msg_tags_load(struct msg *m, const char *json);
 bool msg_vars_load(struct msg *m, const char *json);
 bool msg_edits_load(struct msg *m, const char *json);
+char *msg_rcpt_tags_json(const struct msg_rcpt *r);
+char *msg_rcpt_vars_json(const struct msg_rcpt *r);
+bool msg_rcpt_tags_load(struct msg_rcpt *r, const char *json);
+bool msg_rcpt_vars_load(struct msg_rcpt *r, const char *json);
 
 #endif

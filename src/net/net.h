@@ -100,6 +100,7 @@ struct tls_info {
 	const char *not_after;	/* ISO 8601 */
 	bool chain_ok;		/* to a trust anchor, dates and purpose fit */
 	bool name_ok;		/* and a reference identifier matches */
+	bool name_matches;	/* that alone, whoever signed it: for reports, never a reason to trust */
 	bool dane_ok, pin_ok;
 	const char *verify_error;	/* why not, NULL when all of chain and name fit */
 };
@@ -147,6 +148,10 @@ void net_pause(struct net_conn *c);	/* no `readable` until net_resume; TCP pushe
 void net_resume(struct net_conn *c);
 /* Buffers and sends. False when more than 1 MiB would be buffered or the connection is dead. */
 bool net_write(struct net_conn *c, const void *p, size_t n);
+/* The output buffer itself, for octets that are made in place (dot-stuffing): add to its end, then
+ * call net_out_added, which gives what net_write gives. */
+struct buf *net_out(struct net_conn *c);
+bool net_out_added(struct net_conn *c);
 size_t net_out_len(const struct net_conn *c);	/* octets not yet handed to the kernel */
 /* One deadline at a time: `closed` with NET_TIMEOUT after ms, unless set anew before. 0: none. It
  * is for a whole line, reply or handshake, not for one read (X-44). */

@@ -1,1 +1,77 @@
 # policy: its sources, and below its unit tests
+libsallyport_a_SOURCES += \
+	src/policy/policy.h src/policy/policy_int.h \
+	src/policy/await.c \
+	src/policy/bundle.c \
+	src/policy/change.c \
+	src/policy/check.c \
+	src/policy/engine.c \
+	src/policy/json.c \
+	src/policy/limits.c \
+	src/policy/load.c \
+	src/policy/misc.c \
+	src/policy/opts.c \
+	src/policy/sandbox.c \
+	src/policy/strmatch.c \
+	src/policy/tablib.c \
+	src/policy/verdict.c src/policy/verdict_int.h \
+	src/policy/verdict_route.c
+check_PROGRAMS += tests/unit/test_policy_engine
+TESTS += tests/unit/test_policy_engine
+tests_unit_test_policy_engine_SOURCES = tests/unit/test_policy_engine.c tests/unit/unit.h
+tests_unit_test_policy_engine_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_strmatch
+TESTS += tests/unit/test_policy_strmatch
+tests_unit_test_policy_strmatch_SOURCES = tests/unit/test_policy_strmatch.c tests/unit/unit.h
+tests_unit_test_policy_strmatch_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/fuzz/replay_policy_pattern
+TESTS += tests/fuzz/replay_policy_pattern
+tests_fuzz_replay_policy_pattern_SOURCES = tests/fuzz/fuzz_policy_pattern.c tests/fuzz/replay.c
+tests_fuzz_replay_policy_pattern_LDADD = $(UNIT_LIBS)
+FUZZ_NAMES += policy_pattern
+noinst_PROGRAMS += tests/bench/bench_policy
+tests_bench_bench_policy_SOURCES = tests/bench/bench_policy.c
+tests_bench_bench_policy_LDADD = libsallyport.a $(DEPS_LIBS)
+# objects
+libsallyport_a_SOURCES += \
+	src/policy/lua_match.c \
+	src/policy/matcher.c src/policy/matcher.h src/policy/matcher_int.h \
+	src/policy/matcher_eval.c \
+	src/policy/names.c src/policy/names.h \
+	src/policy/obj_address.c \
+	src/policy/obj_bounce.c \
+	src/policy/obj_hop.c \
+	src/policy/obj_message.c src/policy/obj_message.h \
+	src/policy/obj_message_edit.c \
+	src/policy/obj_rcpt.c \
+	src/policy/obj_result.c \
+	src/policy/obj_session.c \
+	src/policy/obj_set.c \
+	src/policy/obj_vars.c \
+	src/policy/objects.c src/policy/objects.h \
+	src/policy/rules.c src/policy/rules.h \
+	src/policy/view.c src/policy/view.h
+check_PROGRAMS += tests/unit/test_policy_match
+TESTS += tests/unit/test_policy_match
+tests_unit_test_policy_match_SOURCES = tests/unit/test_policy_match.c tests/unit/unit.h
+tests_unit_test_policy_match_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_objects
+TESTS += tests/unit/test_policy_objects
+tests_unit_test_policy_objects_SOURCES = tests/unit/test_policy_objects.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_objects_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_rules
+TESTS += tests/unit/test_policy_rules
+tests_unit_test_policy_rules_SOURCES = tests/unit/test_policy_rules.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_rules_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/fuzz/replay_policy_text
+TESTS += tests/fuzz/replay_policy_text
+tests_fuzz_replay_policy_text_SOURCES = tests/fuzz/fuzz_policy_text.c tests/fuzz/replay.c
+tests_fuzz_replay_policy_text_LDADD = $(UNIT_LIBS)
+FUZZ_NAMES += policy_text
+subjecttagdir = $(policydir)/subject_tag
+dist_subjecttag_DATA = policies/subject_tag/policy.lua policies/subject_tag/README
+tlsnorolesdir = $(policydir)/tlsno_roles
+dist_tlsnoroles_DATA = policies/tlsno_roles/policy.lua policies/tlsno_roles/README
+# objects: end

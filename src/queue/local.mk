@@ -1,1 +1,24 @@
-# queue: its sources, and below its unit tests
+libsallyport_a_SOURCES += \
+	src/queue/db.c \
+	src/queue/db_admin.c \
+	src/queue/db_due.c \
+	src/queue/db_evidence.c \
+	src/queue/db_query.c \
+	src/queue/db_sql.c \
+	src/queue/db_status.c \
+	src/queue/db_write.c \
+	src/queue/files.c \
+	src/queue/group.c \
+	src/queue/open.c \
+	src/queue/reader.c \
+	src/queue/recover.c \
+	src/queue/store.c src/queue/store.h src/queue/store_int.h
+check_PROGRAMS += tests/unit/test_store tests/unit/test_store_crash
+TESTS += tests/unit/test_store tests/unit/test_store_crash
+tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/store_rig.h tests/unit/unit.h
+tests_unit_test_store_LDADD = $(UNIT_LIBS)
+tests_unit_test_store_crash_SOURCES = tests/unit/test_store_crash.c tests/unit/store_rig.h tests/unit/unit.h
+tests_unit_test_store_crash_LDADD = $(UNIT_LIBS)
+# Not a test: prints figures.
+check_PROGRAMS += tests/bench/bench_store
+tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/unit/store_rig.h

@@ -49,8 +49,12 @@ struct store *store_open(const struct store_conf *conf, struct err *err);
 /* Starts the threads. workers[i] receives struct store_due mails, with their `run` set to on_due. */
 int store_start(struct store *s, struct mailbox *const *workers,
     void (*on_due)(void *reader, struct mail *m), struct err *err);
-/* Finishes what was posted, checkpoints, closes; then every request is answered STORE_CLOSED. */
+/* Finishes what was posted, checkpoints, closes; then every request is answered STORE_CLOSED.
+ * The threads that read the mailboxes answers go to must still be there, or have ended with
+ * their mailboxes kept. `s` itself stays until store_free. */
 void store_close(struct store *s);
+/* Closes if that was not done. NULL is fine. Nobody may post any more. */
+void store_free(struct store *s);
 
 /* Any thread, no waiting: STORE_OK, STORE_FULL (452 at MAIL, also for `bytes` announced), or
  * STORE_IO (421 at connect). Says what is known now. */
@@ -71,6 +75,9 @@ struct store_submit {
 /* Content must be there (memory or fd). Recipients with discarded set get their evidence row at
  * once and no recipient row. */
 void store_submit(struct store *s, struct store_submit *r);
+/* _fini: the message reference and `active`, for one embedded in something larger; _free: the
+ * struct as well. A request with reply_to NULL is freed by the store. */
+void store_submit_fini(struct store_submit *r);
 void store_submit_free(struct store_submit *r);
 
 /* ---- Results ---- */
@@ -83,7 +90,7 @@ enum store_change {
 struct store_rcpt_change {
 	uint32_t num;			/* msg_rcpt.num */
 	enum store_change what;
-	int64_t next_ms;		/* wall */
+	int64_t next_ms;		/* wall; CHANGE_HOLD: when the hold ends, 0 never */
 	unsigned attempts;
 	int64_t first_attempt_ms;
 	bool delay_notified;
@@ -98,7 +105,7 @@ struct store_result {
 	uint64_t message;
 	struct store_rcpt_change *changes;
 	size_t n;
-	struct store_submit *notices;	/* array of messages to be queued in the same transaction */
+	struct store_submit *notices;	/* heap array of messages to be queued in the same transaction; their status, active and text are filled in, their mail is not used */
 	size_t nnotices;
 	char *audit;			/* evidence of a relax and nothing else, heap (with n = 0) */
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
@@ -121,6 +128,7 @@ struct store_due {		/* posted to the worker that owns the destination */
 	struct mail mail;
 	struct msg *msg;	/* a reference; only the recipients that are due and its; content NULL */
 	struct store_rcpt_state *rcpts;
+	size_t nrcpts;		/* of `rcpts`, = msg->nrcpts */
 };
 void store_due_free(struct store_due *d);
 /* The worker drops recipients of this message that it has not begun to send: an administrator
@@ -136,7 +144,7 @@ struct store_recall {
 struct store_content {
 	struct mail mail;
 	uint64_t message;
-	uint64_t offset;	/* octets; a multiple of STORE_CHUNK */
+	uint64_t offset;	/* octets; a multiple of STORE_CHUNK, or the end */
 	/* the answer: up to STORE_CHUNK octets, heap; n = 0 at the end */
 	enum store_status status;
 	char *data;
@@ -172,7 +180,18 @@ struct store_query {
 	char *json;		/* heap */
 	char text[200];
 };
-/* An empty filter is STORE_BAD for the verbs that change something. */
+/* An empty filter is STORE_BAD for the verbs that change something. Times are ISO 8601, ids as
+ * id_format writes them, masks as duties_format does; text from outside is escaped, so that every
+ * string is safe to print. `json` is always an object, and NULL unless status is STORE_OK:
+ *   LIST      {"messages": [MESSAGE...], "more": bool}
+ *   SHOW      MESSAGE with more keys (envid, trace, peer_ip, vars, edits, ...); STORE_NOT_FOUND
+ *   EVIDENCE  {"evidence": [{"id", "at", "message", "rcpt", "hash", "record": {...}}...], "more"}
+ *   EVIDENCE_VERIFY {"ok": bool, "rows", "head": hash, "broken_at": row id, "problem": text}
+ *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
+ *   the rest  {"matched", "changed", "dry_run", "recipients": [{"id", "address", "state"}...]}
+ * MESSAGE is {"id", "from", "size", "received", "state", "requiretls", "duties", "tags",
+ * "recipients": [{"num", "address", "state", "route", "next_hop", "attempts", "next", "duties",
+ * "hold_reason", "bounce_reason", "last": {...}}...]}; a state is queued, active or held. */
 void store_query(struct store *s, struct store_query *q);
 void store_query_free(struct store_query *q);
 

@@ -30,11 +30,13 @@ struct smtp_reply_parser {
 	struct buf lines;	/* text of the lines so far, separated by LF, raw octets */
 	int code;
 	unsigned nlines;
-	bool too_long;
+	bool too_long;			/* a limit was the error */
+	bool is_complete;		/* the last call gave ITEM */
 };
 void smtp_reply_parser_init(struct smtp_reply_parser *p);
 void smtp_reply_parser_fini(struct smtp_reply_parser *p);
-/* Octets used go to *used. ITEM: code and lines are complete; the next call starts afresh. */
+/* Octets used go to *used; the rest (part of a line) is given again with what follows it. ITEM:
+ * code and lines are complete; the next call starts afresh. ERROR is the end of the conversation. */
 enum parse_status smtp_reply_parse(struct smtp_reply_parser *p, struct slice in, size_t *used,
     struct err *err);
 /* The enhanced status code at the start of a reply's text, "" when there is none that fits. */
@@ -95,7 +97,7 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
 	enum smtp_starttls starttls;
 	bool requiretls;		/* list REQUIRETLS inside TLS */
 	uint64_t max_size;		/* SIZE; 0 none */
-	unsigned max_rcpts;		/* 1000: then 452 4.5.3 */
+	unsigned max_rcpts;		/* 1000: then 452 4.5.3; 0 none */
 	unsigned max_messages;		/* a session: then 421; 0 none */
 	unsigned max_errors, max_junk;	/* 20, 100 */
 	int64_t command_ms, handshake_ms, session_ms, data_ms;	/* 300 s, 30 s, 1 h, 60 s a 6000 octets */
@@ -104,7 +106,10 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
 	bool forbid_unauth_pipelining;	/* 554 and close */
 };
 
-enum smtp_stage {	/* what the owner is asked about */
+/* What the owner is asked about. With implicit TLS both CONNECT and TLS come after the handshake, in
+ * this order, and before the greeting. A refusal at CONNECT is the greeting (5yz; a 4yz becomes 421
+ * and the end); at TLS after STARTTLS it is said to every command but QUIT. */
+enum smtp_stage {
 	SMTP_ASK_CONNECT, SMTP_ASK_TLS, SMTP_ASK_HELO, SMTP_ASK_MAIL, SMTP_ASK_RCPT, SMTP_ASK_DATA,
 	SMTP_ASK_MESSAGE,	/* end of data: content complete; commit, then answer */
 };
@@ -112,7 +117,9 @@ enum smtp_ask { SMTP_NOW, SMTP_LATER };
 enum smtp_do { SMTP_GO, SMTP_REFUSE, SMTP_DROP };	/* DROP: the reply, then close */
 struct smtp_verdict {
 	enum smtp_do what;
-	struct smtp_reply reply;	/* for REFUSE and DROP; for GO at MESSAGE: the 250; code 0: built in */
+	/* For REFUSE and DROP, 4yz or 5yz (421 closes in any case); for GO at MESSAGE a 2yz. Any
+	 * other code stands for the built-in reply: 451 4.3.0, 421 4.3.0, 250 2.0.0. */
+	struct smtp_reply reply;
 	unsigned hide_ext;		/* HELO: SMTP_EXT_* not to list (may hide, never add) */
 };
 /* A session in numbers and text, for the owner to read. Lives as long as the session. */
@@ -133,7 +140,7 @@ struct smtp_question {		/* lives during the call */
 	struct smtp_session *session;
 	const struct smtp_session_info *info;
 	/* The open transaction; NULL before MAIL. The owner may change it (duties, tags, edits,
-	 * recipients) until it answers at MESSAGE. At RCPT the last recipient is the one asked about
+	 * recipients) until it answers at MESSAGE. NULL at HELO, too. At RCPT the last recipient is the one asked about
 	 * and is taken out again when refused. At MESSAGE content is set. */
 	struct msg *msg;
 	struct slice helo;		/* HELO */
@@ -144,7 +151,8 @@ struct smtp_session_ops {
 	    const struct smtp_question *q, struct smtp_verdict *v);
 	/* A question that was not answered yet need not be: the peer left or time is up. */
 	void (*cancelled)(void *owner, uint64_t session_id, uint32_t ticket);
-	/* The transaction is over without MESSAGE having been answered with GO: RSET, EHLO, QUIT. */
+	/* A transaction whose MAIL got GO is over without GO at MESSAGE: RSET, EHLO, QUIT, faulty
+	 * content, a refusal at MESSAGE, the end of the session. */
 	void (*reset)(void *owner, uint64_t session_id);
 	/* Last call for this session; its number is not used again. `why` is text for the log. */
 	void (*closed)(void *owner, uint64_t session_id, const char *why);

@@ -1,1 +1,19 @@
 # trust: its sources, and below its unit tests
+libsallyport_a_SOURCES += \
+	src/trust/conclude.c \
+	src/trust/decide.c \
+	src/trust/duties.c src/trust/duties.h \
+	src/trust/names.c \
+	src/trust/trust.h
+check_PROGRAMS += tests/unit/test_trust_decide tests/unit/test_trust_duties
+TESTS += tests/unit/test_trust_decide tests/unit/test_trust_duties
+tests_unit_test_trust_decide_SOURCES = tests/unit/test_trust_decide.c tests/unit/unit.h
+tests_unit_test_trust_decide_LDADD = $(UNIT_LIBS)
+tests_unit_test_trust_duties_SOURCES = tests/unit/test_trust_duties.c tests/unit/unit.h
+tests_unit_test_trust_duties_LDADD = $(UNIT_LIBS)
+# evidence
+libsallyport_a_SOURCES += src/trust/evidence.c src/trust/evidence.h
+check_PROGRAMS += tests/unit/test_evidence
+TESTS += tests/unit/test_evidence
+tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c tests/unit/unit.h
+tests_unit_test_evidence_LDADD = $(UNIT_LIBS)

@@ -10,6 +10,7 @@
 #define TRUST_TRUST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "trust/duties.h"
@@ -30,6 +31,8 @@ enum mx_trust {
 	MX_DNSSEC,		/* MX (or address, when there is no MX) validated by DNSSEC */
 	MX_STS,			/* host name matches the domain's MTA-STS policy */
 	MX_ASSERTED,		/* the operator's route says so (assert_secure_lookup) */
+	MX_IMPLICIT,		/* no MX record: the domain itself is the host, and the certificate has
+				 * to name the domain, so nothing is taken from DNS (rows 39, 40; R-45) */
 };
 
 enum peer_verified {
@@ -58,10 +61,12 @@ struct trust_facts {
 	bool tls_is_modern;		/* TLS 1.2 or later, no NULL or anonymous suite */
 	bool lists_requiretls;		/* in the last EHLO reply, inside TLS */
 	bool asserts_propagate;		/* our own last hop: keyword not demanded */
-	bool host_has_no_name;		/* address literal, or MX that is an address (row 43) */
+	bool host_has_no_name;		/* address literal, or MX that is an address (row 43), and the
+					 * route gives neither names nor pins to verify instead */
 	enum tlsa_state tlsa;
 	enum sts_mode sts;
 	bool sts_matches;		/* this host's name is in the policy */
+	bool refuses_parameter;		/* answered 5yz to MAIL because of REQUIRETLS (row 49) */
 };
 
 enum dsn_protect { DSN_PROTECT_FALLBACK, DSN_PROTECT_REDACT, DSN_PROTECT_STRICT };
@@ -75,6 +80,14 @@ struct trust_need {
 	enum dsn_protect protect;	/* for null_sender and own_notice (D3, D6) */
 	bool sts_testing_counts;	/* D2 */
 	unsigned relaxed_to;		/* DUTY_* bits owed instead, under a grant; else DUTY_RELAX_NONE */
+	/* Second pass over the hosts, for mail with null_sender or own_notice that the sender's
+	 * duties kept from every host in the first (D3, D6, rows 54 and 55; R-85). The sender's
+	 * duties, and no others, then give way:
+	 *   FALLBACK  in this pass: the message goes without the parameter over what there is
+	 *   REDACT    own notices, which hold no body: already in the first pass; relayed mail,
+	 *             which nobody may redact, as FALLBACK
+	 *   STRICT    never */
+	bool last_resort;
 };
 #define DUTY_RELAX_NONE (~0u)
 
@@ -114,8 +127,13 @@ struct trust_verdict {
 	unsigned owed;			/* DUTY_* bits that were asked of it */
 	char status[10];		/* RFC 3463 code, were this the only host: "5.7.30" */
 	unsigned row;			/* row of the decision table that applied; 0 none */
+	bool unprotected;		/* sent without what its sender asked for (rows 54, 55) */
 };
 
+/* What STS enforce and DANE ask of this host is added here from the facts, whether or not the
+ * caller put it into need->duties. PROPAGATE takes the other three with it (R-07), AUTHENTICATE
+ * takes ENCRYPT. A status of class 5 means that the sender's own duties are unmet for good; what
+ * an administrator, STS or DANE ask for has class 4 (row 50). */
 void trust_decide(const struct trust_need *need, const struct trust_facts *facts,
     struct trust_verdict *out);
 
@@ -128,14 +146,15 @@ struct trust_conclusion {
 	unsigned unmet;
 };
 /* `v[0..n)`: one verdict for each host, none TRUST_SEND. n = 0 is a caller's error. D1, D14,
- * rows 51 and 52. */
+ * rows 51 and 52. Mail with a null sender is never bounced here: it waits until it expires (R-85,
+ * row 55). */
 void trust_conclude(const struct trust_need *need, const struct trust_verdict *v, size_t n,
     struct trust_conclusion *out);
 
 /* A sentence without a full stop: "the server does not list REQUIRETLS". */
 const char *trust_reason_text(enum trust_reason r);
 const char *trust_reason_word(enum trust_reason r);	/* "no-requiretls", for logs and evidence */
-const char *mx_trust_name(enum mx_trust m);		/* "no" "dnssec" "sts" "asserted" */
+const char *mx_trust_name(enum mx_trust m);		/* "no" "dnssec" "sts" "asserted" "domain" */
 const char *peer_verified_name(enum peer_verified v);	/* "no" "pkix" "dane" "pin" */
 
 #endif

@@ -1,0 +1,338 @@
+/* The one table of settings. Order is the order of the manual page; networks stand before the
+ * listeners that name them. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/conf_int.h"
+
+#define AT(st, f) .at = offsetof(struct st, f), .size = sizeof(((struct st *)0)->f)
+#define ATN(st, f, n) AT(st, f), .n_at = offsetof(struct st, n)
+#define ITEMS(st, f, n, it) ATN(st, f, n), .item = sizeof(struct it)
+#define WORDS(...) .choices = (const char *const[]){ __VA_ARGS__, NULL }
+
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+#define KIB INT64_C(1024)
+#define MIB (KIB * 1024)
+#define GIB (MIB * 1024)
+
+const char *const conf_level_names[] = { "may", "encrypt", "verify", "secure", "requiretls", NULL };
+const char *const conf_handler_levels[] = { "advisory", "normal", "mandatory", NULL };
+
+const struct setting conf_schema[] = {
+{ "version", T_VERSION, "1", .flags = S_IGNORED,
+  .text = "Version of this file's format; 1 is the only one." },
+
+{ "identity", T_SECTION, NULL, .text = "Who this gateway is." },
+{ "identity.hostname", T_TEXT, NULL, .kind = &kind_host, AT(conf, identity.hostname),
+  .flags = S_REQUIRED,
+  .text = "The name in greetings, EHLO and Received; it should resolve to this machine and back." },
+{ "identity.postmaster", T_TEXT, "(postmaster@ and identity.hostname)", .kind = &kind_mailbox,
+  AT(conf, identity.postmaster), .text = "Where mail to postmaster without a domain goes." },
+
+{ "service", T_SECTION, NULL, .text = "The daemon itself." },
+{ "service.user", T_TEXT, NULL, .kind = &kind_user, AT(conf, service.user),
+  .text = "The user to become after sockets are bound and keys are read; none: stay who started "
+	  "it." },
+{ "service.workers", T_WORKERS, "\"cores\"", .min = 1, .max = 64, AT(conf, service.workers),
+  .text = "How many threads do mail: a number, or \"cores\" for one for each processor that may be "
+	  "used." },
+{ "service.state", T_TEXT, "\"state\"", .kind = &kind_path, AT(conf, service.state),
+  .text = "Directory of the queue and of message bodies under way; made with mode 0700." },
+{ "service.control", T_TEXT, "\"run/control.sock\"", .kind = &kind_path, AT(conf, service.control),
+  .text = "The Unix socket through which sallyport(1) talks to the daemon." },
+{ "service.http", T_HTTP, NULL, AT(conf, service.http),
+  .text = "Numeric address and port, or unix:PATH, of the metrics and status page; it has no "
+	  "password. None: no page." },
+
+{ "dns", T_SECTION, NULL, .text = "DNS, with DNSSEC validated in the daemon." },
+{ "dns.forward", T_TEXTS, "(the system's resolvers)", .kind = &kind_server, AT(conf, dns.forward),
+  .text = "Resolvers to ask, as ADDRESS or ADDRESS@PORT; they must pass DNSSEC records on." },
+{ "dns.anchor", T_TEXT, "\"/usr/share/dns/root.key\"", .kind = &kind_anchor, AT(conf, dns.anchor),
+  .text = "File with the trust anchor of the root; \"none\" turns validation off, and then no MX "
+	  "lookup counts as secure." },
+{ "dns.stub", T_STUBS, NULL, ATN(conf, dns.stubs, dns.nstubs),
+  .text = "Private zones: [\"corp.example\"] = { \"10.0.0.53@53\" }, or { servers = { ... }, "
+	  "insecure = true } for a zone that is not signed." },
+{ "dns.timeout", T_DURATION, "\"30s\"", .min = SECOND, .max = 5 * MINUTE, AT(conf, dns.timeout_ms),
+  .text = "How long one look-up may take as a whole." },
+{ "dns.self_test_zone", T_TEXT, "\".\"", .kind = &kind_zone, AT(conf, dns.self_test_zone),
+  .text = "Signed zone whose DNSKEY is asked for at start to see whether validation works." },
+
+{ "networks", T_NETWORKS, NULL, ATN(conf, networks, nnetworks),
+  .text = "Names for lists of networks, to be used in listeners.*.clients: "
+	  "office = { \"10.0.0.0/8\", \"fd00::/8\" }." },
+
+{ "listeners", T_MAP, NULL, ITEMS(conf, listeners, nlisteners, conf_listener),
+  .after = listener_after,
+  .text = "Where mail comes in; each has a name of your choice." },
+{ "listeners.*.bind", T_TEXTS, NULL, .kind = &kind_bind, ATN(conf_listener, bind, nbind),
+  .flags = S_REQUIRED | S_SOME,
+  .text = "Numeric addresses with port, or unix:PATH: \"0.0.0.0:25\", \"[::]:25\"." },
+{ "listeners.*.role", T_CHOICE, "\"mx\"", WORDS("mx", "relay", "reinject"), AT(conf_listener, role),
+  .text = "mx takes mail for domains of kind local from everybody; relay also takes mail for others "
+	  "from its clients; reinject takes mail back from a content filter." },
+{ "listeners.*.tls", T_TEXTS, NULL, .kind = &kind_name, ATN(conf_listener, identities, nidentities),
+  .text = "Names in tls.identities; the first is used when the peer asks for none of the others." },
+{ "listeners.*.implicit_tls", T_BOOL, "false", AT(conf_listener, implicit_tls),
+  .text = "TLS begins with the connection, without STARTTLS (port 465)." },
+{ "listeners.*.starttls", T_CHOICE, "(offer with tls, else off)", WORDS("off", "offer", "required"),
+  AT(conf_listener, starttls),
+  .text = "required refuses MAIL in clear with 530; not for a public MX (RFC 3207 section 4)." },
+{ "listeners.*.requiretls", T_CHOICE, "\"off\"", WORDS("off", "announce"),
+  AT(conf_listener, requiretls),
+  .text = "announce lists REQUIRETLS (RFC 8689) inside TLS, which is a promise to keep it." },
+{ "listeners.*.client_certs", T_CHOICE, "\"off\"", WORDS("off", "ask"),
+  AT(conf_listener, client_certs),
+  .text = "ask requests a certificate of the peer for policies to look at; nobody is refused for "
+	  "having none." },
+{ "listeners.*.max_size", T_SIZE, "\"50M\"", .min = 64 * KIB, .max = 2 * GIB,
+  AT(conf_listener, max_size), .text = "The largest message taken; listed as SIZE (RFC 1870)." },
+{ "listeners.*.max_rcpts", T_NUMBER, "1000", .min = 100, .max = 50000, AT(conf_listener, max_rcpts),
+  .text = "Recipients of one message; more get 452." },
+{ "listeners.*.max_messages", T_NUMBER, "0", .max = 1000000, AT(conf_listener, max_messages),
+  .text = "Messages in one connection, then 421; 0: as many as come." },
+{ "listeners.*.clients", T_NETS, NULL, ATN(conf_listener, clients, nclients),
+  .text = "Who may connect, as names in networks or as networks; for role relay: who may relay." },
+{ "listeners.*.peer", T_TEXT, NULL, .kind = &kind_name, AT(conf_listener, peer),
+  .text = "For role reinject: the name of the content filter, for log and evidence." },
+{ "listeners.*.auth", T_REFUSED, NULL,
+  .text = "SMTP AUTH is not available in this version; remove this setting" },
+
+{ "tls", T_SECTION, NULL, .after = tls_after, .text = "Certificates, and what TLS counts for." },
+{ "tls.identities", T_MAP, NULL, ITEMS(conf, tls.identities, tls.nidentities, conf_identity),
+  .text = "Certificates of this gateway; each has a name of your choice." },
+{ "tls.identities.*.cert", T_TEXT, NULL, .kind = &kind_path, AT(conf_identity, cert),
+  .flags = S_REQUIRED, .text = "PEM file: the certificate, then its chain." },
+{ "tls.identities.*.key", T_SECRET, NULL, AT(conf_identity, key), .flags = S_REQUIRED,
+  .text = "Its key, a PEM file: a path, gw.secret \"file:PATH\", or gw.secret \"env:NAME\" for a "
+	  "variable that holds the path or the key itself." },
+{ "tls.min_version", T_TEXT, "\"1.2\"", .kind = &kind_plain, WORDS("1.2", "1.3"),
+  AT(conf, tls.min_version), .text = "The oldest protocol version, in and out (RFC 8996, RFC 9325)." },
+{ "tls.trust", T_TEXT, "(file with tls.ca_file, else system)", .kind = &kind_plain,
+  WORDS("system", "file"), .flags = S_IGNORED,
+  .text = "Whom to trust for certificates of others: the system's store, or only tls.ca_file." },
+{ "tls.ca_file", T_TEXT, NULL, .kind = &kind_path, AT(conf, tls.ca_file),
+  .text = "PEM file with the authorities to trust instead of the system's." },
+{ "tls.dane", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.dane_asked),
+  .text = "Reserved: DANE look-ups come in a later version; until then no TLSA record is looked up." },
+{ "tls.sts", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.sts_asked),
+  .text = "Reserved: MTA-STS look-ups come in a later version; until then no policy is fetched." },
+{ "tls.tls_required_no", T_CHOICE, "\"honour\"", WORDS("ignore", "honour"), AT(conf, tls.honour_no),
+  .text = "Whether the header field TLS-Required: No (RFC 8689 section 5) may waive what was asked "
+	  "for by the recipient's side or by waivable routes; a policy may still ignore it." },
+{ "tls.tls_required_names", T_TEXTS, "[\"TLS-Required\", \"Require-TLS\"]", .kind = &kind_field,
+  AT(conf, tls.no_names), .flags = S_SOME,
+  .text = "Header field names recognised for that; only TLS-Required is ever written." },
+{ "tls.sts_testing", T_CHOICE, "\"accept\"", WORDS("refuse", "accept"),
+  AT(conf, tls.sts_testing_counts),
+  .text = "Whether an MTA-STS policy in mode testing is evidence for an MX name." },
+
+{ "domains", T_LIST, NULL, ITEMS(conf, domains, ndomains, conf_domain),
+  .text = "What happens to mail for a domain; the first entry that matches decides." },
+{ "domains.*.match", T_TEXTS, NULL, .kind = &kind_pattern, ATN(conf_domain, match, nmatch),
+  .flags = S_REQUIRED | S_SOME,
+  .text = "Domains: \"acme.example\", \"*.acme.example\" for any depth below it, \"*\" for all." },
+{ "domains.*.kind", T_CHOICE, "\"remote\"", WORDS("remote", "local"), AT(conf_domain, local),
+  .text = "local: anybody may send to it." },
+{ "domains.*.route", T_TEXT, NULL, .kind = &kind_name, AT(conf_domain, route), .flags = S_REQUIRED,
+  .text = "Name in routes." },
+
+{ "routes", T_MAP, NULL, ITEMS(conf, routes, nroutes, route), .flags = S_POINTERS,
+  .after = route_after, .text = "Where mail goes next; each has a name of your choice." },
+{ "routes.*.via", T_VIA, NULL, AT(route, via_mx), .flags = S_REQUIRED,
+  .text = "\"mx\" for the MX records of the domain, or hosts in order: \"ex1.acme.example:25\", "
+	  "\"192.0.2.8\", \"[2001:db8::1]:25\"." },
+{ "routes.*.domain", T_TEXT, NULL, .kind = &kind_domain, AT(route, domain),
+  .text = "With via = \"mx\": the domain to look up instead of the recipient's." },
+{ "routes.*.port", T_NUMBER, "(25; 465 with implicit_tls)", .min = 1, .max = 65535, AT(route, port),
+  .text = "Port of hosts that have none of their own." },
+{ "routes.*.implicit_tls", T_BOOL, "false", AT(route, implicit_tls),
+  .text = "TLS begins with the connection." },
+{ "routes.*.tls", T_CHOICE, "\"may\"",
+  .choices = conf_level_names, AT(route, tls),
+  .text = "The least that mail over this route gets: may; encrypt; verify (the certificate too); "
+	  "secure (also the way the host was found); requiretls (also RFC 8689 at the host)." },
+{ "routes.*.waivable", T_BOOL, "false", AT(route, waivable),
+  .text = "TLS-Required: No may waive what tls asks for." },
+{ "routes.*.names", T_TEXTS, NULL, .kind = &kind_cert_name, ATN(route, names, nnames),
+  .text = "Names one of which the host's certificate must carry instead of the host's own." },
+{ "routes.*.pins", T_TEXTS, NULL, .kind = &kind_pin, ATN(route, pins, npins),
+  .text = "Digests of public keys that are accepted instead of a verified name: "
+	  "sha256: and 64 hexadecimal digits of the SubjectPublicKeyInfo." },
+{ "routes.*.ca_file", T_TEXT, NULL, .kind = &kind_path, AT(route, ca_file),
+  .text = "PEM file with the authorities to trust on this route only." },
+{ "routes.*.source", T_TEXT, NULL, .kind = &kind_ip, AT(route, source),
+  .text = "Numeric local address to connect from." },
+{ "routes.*.assert_secure_lookup", T_BOOL, "false", AT(route, assert_secure_lookup),
+  .text = "You vouch that this host list is a trusted choice; needed for secure and REQUIRETLS "
+	  "mail to hosts that no DNSSEC or MTA-STS names." },
+{ "routes.*.assert_propagate", T_BOOL, "false", AT(route, assert_propagate),
+  .text = "You vouch that these hosts are yours and the end of SMTP relaying, so that they need not "
+	  "list REQUIRETLS." },
+{ "routes.*.ipv4", T_BOOL, "true", AT(route, ipv4), .text = "Use IPv4 addresses." },
+{ "routes.*.ipv6", T_BOOL, "true", AT(route, ipv6), .text = "Use IPv6 addresses." },
+{ "routes.*.auth", T_REFUSED, NULL,
+  .text = "SMTP AUTH is not available in this version; remove this setting" },
+
+{ "tables", T_REFUSED, NULL,
+  .text = "data tables are not available in this version; remove this section" },
+
+{ "queue", T_SECTION, NULL, .text = "Mail that waits." },
+{ "queue.path", T_TEXT, "(queue.db in service.state)", .kind = &kind_path, AT(conf, queue.path),
+  .text = "The queue's database." },
+{ "queue.max_age", T_DURATION, "\"5d\"", .min = MINUTE, .max = 30 * (int64_t)DAY,
+  AT(conf, queue.max_age_ms), .text = "How long delivery is tried before the message is returned." },
+{ "queue.notice_max_age", T_DURATION, "\"2d\"", .min = MINUTE, .max = 30 * (int64_t)DAY,
+  AT(conf, queue.notice_max_age_ms), .text = "The same for notices of our own." },
+{ "queue.hold_unmet", T_DURATION, "\"0s\"", .max = 30 * (int64_t)DAY, AT(conf, queue.hold_unmet_ms),
+  .text = "How long mail whose TLS duties cannot be met is kept and retried before it is returned." },
+{ "queue.retry", T_DURATIONS, "[\"5m\", \"15m\", \"1h\", \"4h\"]", .min = SECOND, .max = DAY,
+  ATN(conf, queue.retry_ms, queue.nretry), .flags = S_SOME,
+  .text = "Gaps between attempts; the last one repeats." },
+{ "queue.delay_notice", T_DURATION, "\"4h\"", .max = 30 * (int64_t)DAY,
+  AT(conf, queue.delay_notice_ms),
+  .text = "When the sender is told that a message is late; \"0s\": never." },
+{ "queue.min_free", T_PERCENT, "\"10%\"", .max = 90, AT(conf, queue.min_free_percent),
+  .text = "Below this much free space mail is refused with 452." },
+{ "queue.max_bytes", T_SIZE, "0", AT(conf, queue.max_bytes),
+  .text = "The largest size of the queue, then 452; 0: no limit but min_free." },
+{ "queue.max_messages", T_NUMBER, "0", AT(conf, queue.max_messages),
+  .text = "The most messages in the queue, then 452; 0: no limit." },
+{ "queue.concurrency", T_NUMBER, "20", .min = 1, .max = 1000, AT(conf, queue.concurrency),
+  .text = "Connections to one destination at a time." },
+{ "queue.active", T_NUMBER, "2000", .min = 10, .max = 1000000, AT(conf, queue.active),
+  .text = "Messages that one worker holds in memory for delivery." },
+
+{ "delivery", T_SECTION, NULL, .text = "Connections to other hosts." },
+{ "delivery.ipv4", T_BOOL, "true", AT(conf, delivery.ipv4), .text = "Use IPv4." },
+{ "delivery.ipv6", T_BOOL, "true", AT(conf, delivery.ipv6), .text = "Use IPv6." },
+{ "delivery.allow_loopback", T_BOOL, "false", AT(conf, delivery.allow_loopback),
+  .text = "Deliver to 127.0.0.0/8 and ::1 when the DNS says so; for tests." },
+{ "delivery.connect", T_DURATION, "\"30s\"", .min = SECOND, .max = 10 * MINUTE,
+  AT(conf, delivery.connect_ms), .text = "How long one address is tried." },
+{ "delivery.idle", T_DURATION, "\"5s\"", .max = 5 * MINUTE, AT(conf, delivery.idle_ms),
+  .text = "How long a connection is kept for the next message." },
+{ "delivery.max_hosts", T_NUMBER, "10", .min = 1, .max = 100, AT(conf, delivery.max_hosts),
+  .text = "Hosts of an MX set that are looked up and tried in one attempt." },
+{ "delivery.max_addrs", T_NUMBER, "5", .min = 1, .max = 100, AT(conf, delivery.max_addrs),
+  .text = "Addresses of one host that are tried in one attempt." },
+{ "delivery.connection_messages", T_NUMBER, "100", .min = 1, .max = 1000000,
+  AT(conf, delivery.conn_messages), .text = "Messages sent over one connection." },
+
+{ "limits", T_SECTION, NULL, .text = "What one peer, and all of them, may take of this machine." },
+{ "limits.sessions", T_NUMBER, "10000", .min = 1, .max = 1000000, AT(conf, limits.sessions),
+  .text = "Inbound connections; more get 421." },
+{ "limits.sessions_per_address", T_NUMBER, "50", .min = 1, .max = 1000000,
+  AT(conf, limits.sessions_per_address),
+  .text = "The same for one address (IPv6: one /64 network)." },
+{ "limits.errors", T_NUMBER, "20", .min = 1, .max = 10000, AT(conf, limits.errors),
+  .text = "Refused commands in one session, then 421." },
+{ "limits.junk", T_NUMBER, "100", .min = 1, .max = 10000, AT(conf, limits.junk),
+  .text = "Commands in one session that get no mail through (NOOP, RSET, VRFY), then 421." },
+{ "limits.command", T_DURATION, "\"300s\"", .min = SECOND, .max = HOUR, AT(conf, limits.command_ms),
+  .text = "How long one whole command line may take." },
+{ "limits.handshake", T_DURATION, "\"30s\"", .min = SECOND, .max = 5 * MINUTE,
+  AT(conf, limits.handshake_ms), .text = "How long a TLS handshake may take." },
+{ "limits.session", T_DURATION, "\"1h\"", .min = MINUTE, .max = DAY, AT(conf, limits.session_ms),
+  .text = "How long a session may last." },
+{ "limits.shutdown", T_DURATION, "\"30s\"", .max = 10 * MINUTE, AT(conf, limits.shutdown_ms),
+  .text = "How long sessions and deliveries under way may take to end when the daemon stops." },
+{ "limits.received_hops", T_NUMBER, "100", .min = 100, .max = 1000, AT(conf, limits.received_hops),
+  .text = "Received fields; a message with more is a loop and refused (RFC 5321 section 6.3)." },
+
+{ "policy", T_SECTION, NULL, .text = "The Lua policies." },
+{ "policy.load", T_TEXTS, NULL, .kind = &kind_path, ATN(conf, policy.load, policy.nload),
+  .text = "Policy files, in the order in which their handlers run." },
+{ "policy.levels", T_LEVELS, NULL, ATN(conf, policy.levels, policy.nlevels),
+  .text = "Other levels for handlers, by name: [\"geo.block\"] = \"advisory\", \"normal\" or "
+	  "\"mandatory\"." },
+{ "policy.limits", T_SECTION, NULL, .text = "What one call of a handler may use." },
+{ "policy.limits.instructions", T_NUMBER, "1000000", .min = 10000, .max = 1000000000,
+  AT(conf, policy.instructions), .text = "Lua instructions." },
+{ "policy.limits.wall", T_DURATION, "\"10s\"", .min = 10, .max = 5 * MINUTE,
+  AT(conf, policy.wall_ms), .text = "Time, waits included." },
+{ "policy.limits.memory", T_SIZE, "\"64M\"", .min = MIB, .max = 4 * GIB, AT(conf, policy.memory),
+  .text = "Memory of one worker's Lua state." },
+{ "policy.network", T_SECTION, NULL, .text = "What policies may reach." },
+{ "policy.network.dns", T_BOOL, "false", AT(conf, policy.dns), .text = "DNS look-ups." },
+{ "policy.network.http", T_REFUSED, NULL,
+  .text = "HTTP calls from policies are not available in this version; remove this setting" },
+{ "policy.canary", T_REFUSED, NULL,
+  .text = "canary generations are not available in this version; remove this setting" },
+{ "policy.grants", T_MAP, NULL, ITEMS(conf, policy.grants, policy.ngrants, conf_grant),
+  .after = grant_after,
+  .text = "Permission for policies to send with less than was asked for; each has a name of your "
+	  "choice, and using one for a sender's REQUIRETLS departs from RFC 8689." },
+{ "policy.grants.*.relaxes", T_RELAXES, NULL, AT(conf_grant, relaxes), .flags = S_REQUIRED,
+  .choices = conf_level_names, .text = "The level that may be left." },
+{ "policy.grants.*.to", T_CHOICE, NULL, AT(conf_grant, to), .flags = S_REQUIRED,
+  .choices = conf_level_names, .text = "The level that is still demanded." },
+{ "policy.grants.*.domains", T_TEXTS, NULL, .kind = &kind_pattern,
+  ATN(conf_grant, domains, ndomains),
+  .text = "Next-hop domains it is for, as in domains.*.match; this or routes is needed." },
+{ "policy.grants.*.routes", T_TEXTS, NULL, .kind = &kind_name, ATN(conf_grant, routes, nroutes),
+  .text = "Names in routes it is for." },
+{ "policy.grants.*.owner", T_TEXT, NULL, .kind = &kind_mailbox, AT(conf_grant, owner),
+  .flags = S_REQUIRED, .text = "Who answers for it." },
+{ "policy.grants.*.expires", T_DATE, NULL, AT(conf_grant, expires_ms), .flags = S_REQUIRED,
+  .text = "Last day, in UTC, on which it is valid." },
+{ "policy.grants.*.max_per_day", T_NUMBER, "0", .max = 1000000000, AT(conf_grant, max_per_day),
+  .text = "How often it may be used in a day; 0: no limit." },
+
+{ "canary", T_REFUSED, NULL,
+  .text = "canary generations are not available in this version; remove this section" },
+
+{ "dsn", T_SECTION, NULL, .text = "Notices about mail (RFC 3464)." },
+{ "dsn.from", T_TEXT, "(Mail Delivery and identity.postmaster)", .kind = &kind_from,
+  AT(conf, dsn.from), .text = "The From field." },
+{ "dsn.return_content", T_CHOICE, "\"headers\"", WORDS("headers", "full"),
+  AT(conf, dsn.return_full),
+  .text = "How much of the message a notice carries when the sender did not say; mail that was sent "
+	  "with REQUIRETLS never has more than its headers returned." },
+{ "dsn.languages", T_TEXTS, "[\"en\"]", .kind = &kind_language, AT(conf, dsn.languages),
+  .flags = S_SOME, .text = "Languages of the text, in order." },
+{ "dsn.templates", T_TEXT, NULL, .kind = &kind_path, AT(conf, dsn.templates),
+  .text = "Directory of texts that replace the built-in ones." },
+{ "dsn.protect", T_CHOICE, "\"fallback\"", WORDS("fallback", "redact", "strict"),
+  AT(conf, dsn.protect),
+  .text = "Notices about REQUIRETLS mail: fallback sends with REQUIRETLS where the way back has it and "
+	  "redacted otherwise, redact always redacts, strict keeps them until REQUIRETLS can be met." },
+
+{ "log", T_SECTION, NULL, .text = "What happened." },
+{ "log.file", T_TEXT, "(standard error)", .kind = &kind_path, AT(conf, log.file),
+  .text = "The log." },
+{ "log.format", T_CHOICE, "\"text\"", WORDS("text", "json"), AT(conf, log.json),
+  .text = "Form of its lines." },
+{ "log.level", T_CHOICE, "\"info\"", WORDS("debug", "info", "warn", "error"), AT(conf, log.level),
+  .text = "The least important lines that are written." },
+{ "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
+  .text = "Reserved: file for the log as JSON lines in addition to log.file; accepted, written by a "
+	  "later version." },
+{ "log.audit", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.audit),
+  .text = "Accepted and kept; evidence and audit rows are in the queue's database." },
+};
+const size_t conf_schema_n = NELEMS(conf_schema);
+
+const char *
+setting_below(const struct setting *s, const char *prefix)
+{
+	size_t n = strlen(prefix);
+	const char *rest = s->path;
+
+	if (n > 0) {
+		if (strncmp(rest, prefix, n) != 0 || rest[n] != '.')
+			return NULL;
+		rest += n + 1;
+	}
+	return strchr(rest, '.') == NULL ? rest : NULL;
+}
+
+const char *
+setting_type_name(const struct setting *s)
+{
+	if (s->type == T_TEXT)
+		return s->choices != NULL ? "choice" : s->kind->name;
+	return conf_types[s->type].name;
+}

@@ -1,0 +1,193 @@
+/* The sallyport command: words, options, and how the daemon is reached. */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "ctl/cli_int.h"
+
+static const char help[] =
+    "usage: sallyport [options] COMMAND\n"
+    "\n"
+    "  config check [FILE]          every problem of a configuration, one a line\n"
+    "  config dump [FILE]           the effective configuration as JSON\n"
+    "  config audit [FILE]          trust that is asserted, grants, and what relaxes\n"
+    "  config schema                every setting as JSON\n"
+    "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
+    "  queue list|show ID           what is in the queue\n"
+    "  queue hold|release|retry|bounce|delete|require-tls [ID]\n"
+    "  evidence show ID|list|verify|export\n"
+    "  status, metrics, reload\n"
+    "\n"
+    "options\n"
+    "  -c, --config FILE            gateway.lua (default " SYSCONFDIR "/sallyport/gateway.lua)\n"
+    "      --socket PATH            the daemon's control socket\n"
+    "      --db FILE                read queue.db without a daemon (list, show, evidence)\n"
+    "      --json                   JSON instead of tables\n"
+    "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
+    "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
+    "      --limit N                at most N rows (100)\n"
+    "      --reason TEXT            why; recorded with every change\n"
+    "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
+    "      --dry-run                say what would change, change nothing\n"
+    "\n"
+    "A filter value may hold * for any text. Exit status: 0 done, 1 the answer is no,\n"
+    "2 wrong use, 3 the daemon cannot be reached. See sallyport(1).\n";
+
+int
+cli_usage(const char *why)
+{
+	fprintf(stderr, "sallyport: %s\nTry: sallyport --help\n", why);
+	return EXIT_USAGE;
+}
+
+void
+cli_print_json(const json_t *j)
+{
+	json_dumpf(j, stdout, JSON_INDENT(2));
+	putchar('\n');
+}
+
+static char *
+socket_path(const struct cli *c)
+{
+	struct conf *conf;
+	char *errors, *path;
+
+	if (c->socket != NULL)
+		return xstrdup(c->socket);
+	conf = conf_load(c->conf_file, false, &errors);
+	if (conf == NULL) {
+		fprintf(stderr, "sallyport: %s\nThe control socket's place is in the configuration; "
+		    "name another with -c FILE, or the socket with --socket.\n", errors);
+		free(errors);
+		return NULL;
+	}
+	path = xstrdup(conf->service.control);
+	conf_unref(conf);
+	return path;
+}
+
+json_t *
+cli_ask(struct cli *c, const char *verb, int *exit_status)
+{
+	json_t *request = json_object(), *answer, *result = NULL;
+	char *path = socket_path(c);
+	struct err err = { "" };
+
+	*exit_status = EXIT_USAGE;
+	if (path == NULL) {
+		json_decref(request);
+		return NULL;
+	}
+	json_object_set_new(request, "verb", json_string(verb));
+	json_object_set(request, "filter", c->filter);
+	json_object_set_new(request, "dry_run", json_boolean(c->dry_run));
+	if (c->reason != NULL)
+		json_object_set_new(request, "reason", json_string(c->reason));
+	if (c->level != NULL)
+		json_object_set_new(request, "level", json_string(c->level));
+	answer = ctl_call(path, request, 60000, &err);
+	free(path);
+	json_decref(request);
+	if (answer == NULL) {
+		fprintf(stderr, "sallyport: %s\n", err.text);
+		*exit_status = EXIT_UNREACHABLE;
+		return NULL;
+	}
+	if (json_is_true(json_object_get(answer, "ok"))) {
+		result = json_incref(json_object_get(answer, "result"));
+		*exit_status = EXIT_OK;
+	} else {
+		const char *text = json_string_value(json_object_get(answer, "error"));
+
+		fprintf(stderr, "sallyport: %s\n", text == NULL ? "the daemon refused" : text);
+		*exit_status = (int)json_integer_value(json_object_get(answer, "exit"));
+		if (*exit_status == EXIT_OK)
+			*exit_status = EXIT_NO;
+	}
+	json_decref(answer);
+	return result;
+}
+
+enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER };
+
+int
+cli_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "socket", required_argument, NULL, OPT_SOCKET },
+		{ "db", required_argument, NULL, OPT_DB },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "reason", required_argument, NULL, OPT_REASON },
+		{ "level", required_argument, NULL, OPT_LEVEL },
+		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+		{ "limit", required_argument, NULL, OPT_LIMIT },
+		{ "from", required_argument, NULL, OPT_FILTER },
+		{ "to", required_argument, NULL, OPT_FILTER },
+		{ "domain", required_argument, NULL, OPT_FILTER },
+		{ "route", required_argument, NULL, OPT_FILTER },
+		{ "tag", required_argument, NULL, OPT_FILTER },
+		{ "state", required_argument, NULL, OPT_FILTER },
+		{ "since", required_argument, NULL, OPT_FILTER },
+		{ "until", required_argument, NULL, OPT_FILTER },
+		{ NULL, 0, NULL, 0 },
+	};
+	static const struct {
+		const char *word;
+		int (*run)(struct cli *);
+	} commands[] = {
+		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
+		{ "evidence", cli_evidence }, { "status", cli_status }, { "metrics", cli_status },
+		{ "reload", cli_status },
+	};
+	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object() };
+	uint64_t limit;
+	int opt, at = 0, rc = EXIT_USAGE;
+
+	while ((opt = getopt_long(argc, argv, "c:hV", options, &at)) != -1) {
+		switch (opt) {
+		case 'c': c.conf_file = optarg; break;
+		case 'h': fputs(help, stdout); json_decref(c.filter); return EXIT_OK;
+		case 'V': puts(PACKAGE_STRING); json_decref(c.filter); return EXIT_OK;
+		case OPT_SOCKET: c.socket = optarg; break;
+		case OPT_DB: c.db = optarg; break;
+		case OPT_JSON: c.json = true; break;
+		case OPT_REASON: c.reason = optarg; break;
+		case OPT_LEVEL: c.level = optarg; break;
+		case OPT_DRY_RUN: c.dry_run = true; break;
+		case OPT_LIMIT:
+			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 1000000) {
+				json_decref(c.filter);
+				return cli_usage("--limit: a number from 1 to 1000000 is expected");
+			}
+			json_object_set_new(c.filter, "limit", json_integer((json_int_t)limit));
+			break;
+		case OPT_FILTER:
+			json_object_set_new(c.filter, options[at].name, json_string(optarg));
+			break;
+		default:
+			json_decref(c.filter);
+			return cli_usage("that option is not known");
+		}
+	}
+	c.argc = argc - optind;
+	c.argv = argv + optind;
+	if (c.argc == 0) {
+		fputs(help, stderr);
+	} else {
+		size_t i;
+
+		for (i = 0; i < NELEMS(commands) && strcmp(c.argv[0], commands[i].word) != 0; i++)
+			;
+		rc = i < NELEMS(commands) ? commands[i].run(&c) : cli_usage("that command is not known");
+	}
+	json_decref(c.filter);
+	return rc;
+}

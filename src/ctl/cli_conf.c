@@ -1,0 +1,110 @@
+/* config and policy: what needs no daemon. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "conf/conf.h"
+#include "ctl/cli_int.h"
+#include "net/net.h"
+#include "policy/policy.h"
+
+static struct conf *
+load(const char *file, bool check_files)
+{
+	struct conf *conf;
+	char *errors;
+
+	net_tls_init();
+	conf = conf_load(file, check_files, &errors);
+	if (conf == NULL) {
+		fprintf(stderr, "%s%s", errors, errors[0] != '\0' && errors[strlen(errors) - 1] == '\n' ? "" : "\n");
+		free(errors);
+	}
+	return conf;
+}
+
+/* The policies a configuration names, loaded as a worker would. */
+static int
+check_policies(const struct conf *conf)
+{
+	struct policy_bundle *b;
+	struct err err;
+	char *text = NULL;
+	bool ok;
+
+	b = policy_bundle_read(conf, LUALIBDIR, &err);
+	if (b == NULL) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_NO;
+	}
+	ok = policy_check(b, conf, &text);
+	if (text != NULL)
+		fprintf(ok ? stdout : stderr, "%s%s", text, text[0] != '\0' && text[strlen(text) - 1] == '\n' ? "" : "\n");
+	free(text);
+	if (ok)
+		printf("policy ok: %zu file%s, generation %.12s\n", conf->policy.nload,
+		    conf->policy.nload == 1 ? "" : "s", policy_bundle_id(b));
+	policy_bundle_unref(b);
+	return ok ? EXIT_OK : EXIT_NO;
+}
+
+int
+cli_config(struct cli *c)
+{
+	const char *what = c->argc > 1 ? c->argv[1] : "";
+	const char *file = c->argc > 2 ? c->argv[2] : c->conf_file;
+	struct conf *conf;
+	char *text;
+	int rc = EXIT_OK;
+
+	if (c->argc > 3)
+		return cli_usage("config takes one file");
+	if (strcmp(what, "schema") == 0) {
+		text = conf_schema_json();
+		puts(text);
+		free(text);
+		return EXIT_OK;
+	}
+	if (strcmp(what, "check") != 0 && strcmp(what, "dump") != 0 && strcmp(what, "audit") != 0)
+		return cli_usage("config: check, dump, audit or schema is expected");
+	conf = load(file, strcmp(what, "check") == 0);
+	if (conf == NULL)
+		return EXIT_NO;
+	if (strcmp(what, "check") == 0) {
+		if (conf->warnings != NULL)
+			fprintf(stderr, "%s\n", conf->warnings);
+		rc = check_policies(conf);
+		if (rc == EXIT_OK)
+			printf("%s: ok\n", file);
+	} else {
+		text = strcmp(what, "dump") == 0 ? conf_dump(conf) : conf_audit(conf, c->json);
+		printf("%s%s", text, text[0] != '\0' && text[strlen(text) - 1] == '\n' ? "" : "\n");
+		free(text);
+	}
+	conf_unref(conf);
+	return rc;
+}
+
+int
+cli_policy(struct cli *c)
+{
+	const char *what = c->argc > 1 ? c->argv[1] : "", *where = c->argc > 2 ? c->argv[2] : c->conf_file;
+	struct conf *conf;
+	struct stat st;
+	char *file;
+	int rc;
+
+	if (strcmp(what, "check") != 0 || c->argc > 3)
+		return cli_usage("policy: check [DIR] is expected");
+	file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
+	conf = load(file, false);
+	free(file);
+	if (conf == NULL)
+		return EXIT_NO;
+	rc = check_policies(conf);
+	conf_unref(conf);
+	return rc;
+}

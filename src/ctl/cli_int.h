@@ -1,0 +1,30 @@
+#ifndef CTL_CLI_INT_H
+#define CTL_CLI_INT_H
+
+#include "ctl/ctl.h"
+
+enum { EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_UNREACHABLE };	/* design section 8 */
+
+struct cli {
+	const char *conf_file;		/* -c */
+	const char *socket;		/* --socket; NULL: from the configuration */
+	const char *db;			/* --db: read a database without a daemon */
+	bool json, dry_run;
+	const char *reason, *level;
+	json_t *filter;
+	int argc;			/* what is left: words of the command */
+	char **argv;
+};
+
+/* Sends {"verb": verb, ...options} and prints an error. NULL: *exit_status is set. New reference
+ * to "result". */
+json_t *cli_ask(struct cli *c, const char *verb, int *exit_status);
+int cli_config(struct cli *c);
+int cli_policy(struct cli *c);
+int cli_queue(struct cli *c);
+int cli_evidence(struct cli *c);
+int cli_status(struct cli *c);
+int cli_usage(const char *why);
+void cli_print_json(const json_t *j);
+
+#endif

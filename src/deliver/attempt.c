@@ -1,0 +1,711 @@
+/* An attempt: host after host until one takes the message or none is left.
+ *
+ *   host_begin -> (judged from DNS alone) -> attempt hook -> connect
+ *     -> attempt_ready -> ehlo hook -> judge -> send_start ... send_done -> attempt_end
+ *     -> attempt_lost -> next address | in clear | skip
+ *   skip: unmet hook (when a duty was not met) -> next host -> ... -> hosts_over -> attempt_end
+ *
+ * R-48: a host that does not qualify gets QUIT and every remaining one is tried. R-50: nothing is
+ * sent to a domain none of whose hosts qualifies. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "deliver/deliver_int.h"
+
+static void host_begin(struct attempt *a);
+static void connect_host(struct attempt *a);
+static void judge(struct attempt *a, const struct smtp_client_info *info);
+
+/* ---- Outcomes for all ---- */
+
+void
+attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char *status,
+    const char *stage, const char *reason, const char *text)
+{
+	for (size_t i = 0; i < a->item->n; i++)
+		if (a->item->rcpts[i].out.kind == OUT_NONE)
+			outcome_set(&a->item->rcpts[i].out, kind, code, status, stage, reason, text);
+}
+
+static bool
+all_decided(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->item->n; i++)
+		if (a->item->rcpts[i].out.kind == OUT_NONE)
+			return false;
+	return true;
+}
+
+/* A verdict of a delivery hook that ends the attempt for everybody. */
+static void
+all_by_verdict(struct attempt *a, struct verdict *v, const char *stage)
+{
+	for (size_t i = 0; i < a->item->n; i++)
+		if (a->item->rcpts[i].out.kind == OUT_NONE)
+			outcome_verdict(&a->item->rcpts[i].out, v, stage);
+	attempt_end(a);
+}
+
+static void
+drop_conn(struct attempt *a)
+{
+	if (a->conn == NULL)
+		return;
+	a->conn->attempt = NULL;
+	conn_quit(a->conn);
+	a->conn = NULL;
+}
+
+/* ---- What is owed ---- */
+
+duty_mask
+attempt_duties(const struct attempt *a)
+{
+	duty_mask m = a->item->duties;
+
+	if (a->prep != NULL)
+		duties_join(&m, a->prep->duties);
+	duties_join(&m, a->hop_duties);
+	return m;
+}
+
+void
+attempt_need(const struct attempt *a, struct trust_need *need)
+{
+	*need = (struct trust_need){
+		.duties = attempt_duties(a),
+		.waived = a->msg->tls_no == TLS_NO_HONOURED && !(a->msg->flags & MSG_REQUIRETLS),
+		.null_sender = a->msg->from[0] == '\0',
+		.own_notice = (a->msg->flags & MSG_NOTICE) != 0,
+		.protect = (enum dsn_protect)a->conf->dsn.protect,
+		.sts_testing_counts = a->conf->tls.sts_testing_counts,
+		.relaxed_to = a->relaxed_to,
+		.last_resort = a->last_resort,
+	};
+}
+
+/* ---- Hooks ---- */
+
+static const struct host *
+present(const struct attempt *a)
+{
+	return &a->hosts->hosts[a->host];
+}
+
+/* What policies know as the destination: the domain looked up; behind fixed hosts the recipients'
+ * domain when they share one, else the host. */
+static const char *
+destination(const struct attempt *a)
+{
+	const char *domain = a->msg->rcpts[a->item->rcpts[0].idx].domain;
+
+	if (a->prep->route->via_mx)
+		return a->dest->next_hop;
+	for (size_t i = 1; i < a->item->n; i++)
+		if (strcmp(a->msg->rcpts[a->item->rcpts[i].idx].domain, domain) != 0)
+			return present(a)->name;
+	return domain;
+}
+
+static void
+fill_hop(struct attempt *a)
+{
+	const struct host *h = present(a);
+	const struct smtp_client_info *info = a->conn == NULL ? NULL : smtp_client_get_info(a->conn->client);
+	struct policy_hop *hop = &a->hop;
+	duty_mask added = hop->added;
+
+	*hop = (struct policy_hop){
+		.destination = destination(a),
+		.route = a->prep->route, .host = h->name, .port = h->port, .preference = h->preference,
+		.ip = a->conn == NULL ? NULL : a->conn->ip,
+		.attempt = a->item->rcpts[0].attempts + 1,
+		.mx = h->mx, .sts = a->facts.sts, .tlsa = a->facts.tlsa,
+		.caps = info == NULL ? 0 : info->ext, .tls = info == NULL ? NULL : info->tls,
+		.verified = a->facts.verified, .duties = attempt_duties(a),
+		.met = a->verdict.owed & ~a->verdict.unmet, .unmet = a->verdict.unmet,
+		.relaxed = a->grant, .added = added,
+	};
+}
+
+static void
+asked_later(void *owner, uint64_t ticket, struct verdict *v)
+{
+	struct attempt *a = owner;
+	void (*next)(struct attempt *, struct verdict *) = a->next;
+
+	a->ticket = 0;
+	next(a, v);
+}
+
+void
+attempt_ask(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *))
+{
+	struct verdict v = { 0 };
+
+	if (!policy_gen_has(a->gen, hook)) {
+		next(a, &v);
+		return;
+	}
+	a->subject.msg = a->msg;
+	a->subject.header = send_header(a);
+	a->subject.content = a->content;
+	a->next = next;
+	if (policy_call(a->d->env.policy, a->gen, hook, &a->subject, &v, asked_later, a, &a->ticket) ==
+	    POLICY_LATER)
+		return;
+	a->ticket = 0;
+	next(a, &v);
+	verdict_fini(&v);
+}
+
+static void
+ask_about_hop(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *))
+{
+	if (policy_gen_has(a->gen, hook)) {
+		a->hop.added = 0;
+		fill_hop(a);
+		a->subject = (struct policy_subject){ .rcpt = (int)a->item->rcpts[0].idx, .hop = &a->hop,
+			.rcpt_state = "active" };
+	}
+	attempt_ask(a, hook, next);
+}
+
+/* Takes what attempt and ehlo hooks may say. True: go on with this host. */
+static bool
+take_hop_verdict(struct attempt *a, struct verdict *v, const char *stage)
+{
+	duties_join(&a->hop_duties, a->hop.added);
+	a->hop.added = 0;
+	switch (v->kind) {
+	case VERDICT_DEFER:
+	case VERDICT_HOLD:
+	case VERDICT_BOUNCE:
+	case VERDICT_REROUTE:
+		drop_conn(a);
+		all_by_verdict(a, v, stage);
+		return false;
+	case VERDICT_SKIP_HOST:
+		drop_conn(a);
+		a->policy_skipped = true;
+		buf_printf(&a->seen, "%s%s=skipped-by-policy", a->seen.len ? " " : "", present(a)->name);
+		a->host++;
+		host_begin(a);
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* ---- The end of the list ---- */
+
+static void
+remember_reply(struct attempt *a, int code, const char *status, const char *text, bool is_reply)
+{
+	a->last_code = code;
+	snprintf(a->last_status, sizeof a->last_status, "%s", status == NULL ? "" : status);
+	free(a->last_reply);
+	free(a->last_text);
+	a->last_reply = is_reply ? xstrdup(text) : NULL;
+	a->last_text = is_reply ? NULL : xstrdup(text);
+}
+
+/* hold_unmet: bounces for want of protection may be put off, in case the peer mends. */
+static bool
+may_hold_unmet(const struct attempt *a)
+{
+	return a->conf->queue.hold_unmet_ms > 0 &&
+	    clock_wall_ms() < a->msg->received_ms + a->conf->queue.hold_unmet_ms;
+}
+
+static void
+conclude(struct attempt *a)
+{
+	struct trust_conclusion end;
+	struct trust_need need;
+	char *text;
+
+	attempt_need(a, &need);
+	trust_conclude(&need, a->verdicts, a->nverdicts, &end);
+	if (end.end == TRUST_END_DEFER && end.unmet != 0 && a->prep->on_unmet == UNMET_BOUNCE)
+		end.end = TRUST_END_BOUNCE;
+	if (end.end == TRUST_END_BOUNCE && (may_hold_unmet(a) ||
+	    (a->prep->on_unmet == UNMET_DEFER && !(a->msg->flags & MSG_REQUIRETLS))))
+		end.end = TRUST_END_DEFER;
+	if (end.reason == TRUST_UNREACHABLE && a->last_reply != NULL) {
+		attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, a->last_code,
+		    a->last_status[0] != '\0' ? a->last_status : end.status, "connect",
+		    trust_reason_word(end.reason), a->last_text);
+		for (size_t i = 0; i < a->item->n; i++)
+			if (a->item->rcpts[i].out.reply == NULL)
+				a->item->rcpts[i].out.reply = xstrdup(a->last_reply);
+		return;
+	}
+	text = a->last_text != NULL ? xasprintf("%s: %s", trust_reason_text(end.reason), a->last_text) :
+	    xstrdup(trust_reason_text(end.reason));
+	attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, 0, end.status,
+	    end.unmet != 0 ? "tls" : "connect", trust_reason_word(end.reason), text);
+	free(text);
+}
+
+static void
+hosts_over(struct attempt *a)
+{
+	struct outcome like = { 0 };
+
+	if (a->nverdicts == 0) {
+		attempt_all(a, OUT_DEFERRED, 0, a->policy_skipped ? "4.7.1" : "4.4.1", "policy",
+		    a->policy_skipped ? "skipped-by-policy" : "no-host",
+		    a->policy_skipped ? "a policy skipped every host" : "no host could be tried");
+		attempt_end(a);
+		return;
+	}
+	/* A notice about tagged mail is not to be lost for want of REQUIRETLS on its way (R-85, D3,
+	 * D6): once more, with less. trust_decide knows what `protect` allows. */
+	if (!a->last_resort && a->msg->from[0] == '\0' && (a->msg->flags & MSG_REQUIRETLS) &&
+	    a->conf->dsn.protect != DSN_PROTECT_STRICT) {
+		a->last_resort = true;
+		a->nverdicts = 0;
+		a->host = 0;
+		host_begin(a);
+		return;
+	}
+	conclude(a);
+	if (!a->saw_connection && a->verdicts[0].reason == TRUST_UNREACHABLE &&
+	    a->item->rcpts[0].out.kind == OUT_DEFERRED) {
+		/* Nobody answers: what waits behind this item would wait for the same timeouts. */
+		outcome_set(&like, OUT_DEFERRED, 0, "4.4.1", "connect", "unreachable", a->last_text);
+		dest_fail_waiting(a->dest, &like);
+		outcome_clear(&like);
+	}
+	attempt_end(a);
+}
+
+/* ---- Skipping a host ---- */
+
+static void
+after_audit(struct attempt *a, bool ok)
+{
+	a->auditing = false;
+	if (!ok) {
+		/* No audit row, no relax (policy design 5.6). */
+		drop_conn(a);
+		attempt_all(a, OUT_DEFERRED, 0, "4.3.0", "policy", "audit-failed",
+		    "the relax could not be recorded");
+		attempt_end(a);
+		return;
+	}
+	if (a->conn != NULL)
+		judge(a, smtp_client_get_info(a->conn->client));
+	else
+		connect_host(a);
+}
+
+struct audit {
+	struct store_result req;
+	struct deliver *d;
+	uint64_t attempt;
+};
+
+static void
+audit_done(void *reader, struct mail *m)
+{
+	struct audit *u = (struct audit *)m;
+	struct attempt *a = deliver_release(u->d) ? slots_get(&u->d->attempt_ids, u->attempt) : NULL;
+	bool ok = u->req.status == STORE_OK;
+
+	store_result_free(&u->req);	/* and u, whose first member it is */
+	if (a != NULL)
+		after_audit(a, ok);
+}
+
+static void
+relax(struct attempt *a, struct verdict *v)
+{
+	struct evidence e = { .wall_ms = clock_wall_ms(), .message = a->msg->id, .event = "relaxed" };
+	struct audit *u;
+	struct err err;
+	unsigned left;
+
+	if (!grant_use(a, v->grant, a->verdict.owed, &left, &err)) {
+		log_warn("relax refused", LOG_ID("message", a->msg->id), LOG_S("grant", v->grant),
+		    LOG_S("handler", v->handler), LOG_S("why", err.text));
+		drop_conn(a);
+		a->host++;
+		host_begin(a);
+		return;
+	}
+	a->relaxed_to = left;
+	free(a->grant);
+	a->grant = xstrdup(v->grant);
+	e.rcpt_num = a->msg->rcpts[a->item->rcpts[0].idx].num;
+	e.from = a->msg->from;
+	e.rcpt = a->msg->rcpts[a->item->rcpts[0].idx].address;
+	e.duties = attempt_duties(a);
+	e.domain = destination(a);
+	e.host = present(a)->name;
+	e.relaxed = v->grant;
+	e.reason = trust_reason_word(a->verdict.reason);
+	e.generation = policy_gen_id(a->gen);
+	e.by = v->handler;
+	e.why = v->reason;
+	u = xcalloc(1, sizeof *u);
+	u->d = a->d;
+	u->attempt = a->id;
+	u->req.mail.run = audit_done;
+	u->req.mail.reply_to = a->d->env.mb;
+	u->req.message = a->msg->id;
+	u->req.audit = evidence_text(&e);
+	u->req.urgent = true;
+	a->auditing = true;
+	deliver_hold(a->d);
+	store_result(a->d->env.store, &u->req);
+}
+
+static void
+after_unmet(struct attempt *a, struct verdict *v)
+{
+	switch (v->kind) {
+	case VERDICT_RELAX:
+		relax(a, v);
+		return;
+	case VERDICT_BOUNCE:
+	case VERDICT_DEFER:
+	case VERDICT_HOLD:
+	case VERDICT_REROUTE:
+		drop_conn(a);
+		all_by_verdict(a, v, "policy");
+		return;
+	default:
+		drop_conn(a);
+		a->host++;
+		host_begin(a);
+	}
+}
+
+void
+attempt_skip(struct attempt *a, const struct trust_verdict *v)
+{
+	a->verdict = *v;
+	a->verdicts[a->nverdicts++] = *v;
+	buf_printf(&a->seen, "%s%s=%s", a->seen.len ? " " : "", present(a)->name,
+	    trust_reason_word(v->reason));
+	hop_record_free(a->record);
+	if (a->conn != NULL)
+		a->record = hop_record_new(a->conn, smtp_client_get_info(a->conn->client), &a->facts, v);
+	else
+		a->record = hop_record_untried(present(a)->name, present(a)->port, &a->facts, v->row);
+	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE) {
+		ask_about_hop(a, HOOK_UNMET, after_unmet);
+		return;
+	}
+	drop_conn(a);
+	a->host++;
+	host_begin(a);
+}
+
+/* ---- One host ---- */
+
+static void
+stage_failed(struct attempt *a, enum hop_stage stage)
+{
+	struct trust_need need;
+	struct trust_verdict v;
+
+	a->facts.stage = stage;
+	attempt_need(a, &need);
+	trust_decide(&need, &a->facts, &v);
+	if (v.action == TRUST_CLEAR && !a->clear) {
+		/* The connection is dead after a failed handshake; a new one, in clear. */
+		a->clear = true;
+		connect_host(a);
+		return;
+	}
+	if (v.action == TRUST_SEND || v.action == TRUST_CLEAR || v.action == TRUST_CONNECT)
+		v.action = TRUST_SKIP_TEMP;	/* it would have done, had it lived */
+	attempt_skip(a, &v);
+}
+
+/* The next address that may be tried, from a->addr on; NULL when there is none. */
+static const struct mx_addr *
+next_address(struct attempt *a)
+{
+	const struct host *h = present(a);
+
+	for (; a->addr < h->naddrs; a->addr++) {
+		const struct mx_addr *ad = &h->addrs[a->addr];
+
+		if (ad->family == AF_INET ? a->prep->route->ipv4 : a->prep->route->ipv6)
+			return ad;
+	}
+	return NULL;
+}
+
+static void
+make_room(struct dest *t, unsigned limit)
+{
+	struct conn *c, *next;
+
+	for (c = TAILQ_FIRST(&t->conns); c != NULL && t->nconns >= limit; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->attempt == NULL && evtimer_pending(c->idle, NULL))
+			conn_quit(c);
+	}
+}
+
+static void
+connect_host(struct attempt *a)
+{
+	const struct mx_addr *addr;
+	struct err err;
+
+	if (!a->no_reuse && (a->conn = conn_idle(a->dest, a)) != NULL) {
+		a->conn->attempt = a;
+		a->reused = true;
+		a->d->stats.reused++;
+		attempt_ready(a, smtp_client_get_info(a->conn->client));
+		return;
+	}
+	a->reused = false;
+	addr = next_address(a);
+	if (addr == NULL) {
+		stage_failed(a, HOP_UNREACHABLE);
+		return;
+	}
+	make_room(a->dest, a->conf->queue.concurrency);
+	a->conn = conn_new(a, present(a), addr, a->clear, &err);
+	if (a->conn == NULL) {
+		remember_reply(a, 0, "4.3.0", err.text, false);
+		stage_failed(a, HOP_UNREACHABLE);
+	}
+}
+
+void
+attempt_reconnect(struct attempt *a)
+{
+	a->no_reuse = true;
+	connect_host(a);
+}
+
+static void
+after_attempt_hook(struct attempt *a, struct verdict *v)
+{
+	if (take_hop_verdict(a, v, "policy"))
+		connect_host(a);
+}
+
+static void
+host_begin(struct attempt *a)
+{
+	const struct host *h;
+	struct trust_need need;
+	struct trust_verdict v;
+
+	a->addr = 0;
+	a->hop_duties = 0;
+	a->clear = a->no_reuse = a->reused = false;
+	a->relaxed_to = DUTY_RELAX_NONE;
+	free(a->grant);
+	a->grant = NULL;
+	/* Hosts without any address are no hosts, unless we could not find out. */
+	while (a->host < a->hosts->n && present(a)->naddrs == 0 &&
+	    !dns_status_is_failure(present(a)->addr_status))
+		a->host++;
+	if (a->host >= a->hosts->n) {
+		hosts_over(a);
+		return;
+	}
+	h = present(a);
+	memset(&a->facts, 0, sizeof a->facts);
+	a->facts.mx = h->mx;
+	a->facts.host_has_no_name = h->has_no_name;
+	a->facts.asserts_propagate = a->prep->route->assert_propagate;
+	if (h->naddrs == 0) {
+		char *text = xasprintf("addresses of %s: %s", h->name, dns_status_name(h->addr_status));
+
+		remember_reply(a, 0, "4.4.3", text, false);
+		free(text);
+		stage_failed(a, HOP_UNREACHABLE);
+		return;
+	}
+	a->facts.stage = HOP_NOT_TRIED;
+	attempt_need(a, &need);
+	trust_decide(&need, &a->facts, &v);
+	if (v.action == TRUST_SKIP || v.action == TRUST_SKIP_TEMP) {
+		attempt_skip(a, &v);
+		return;
+	}
+	a->verdict = v;
+	ask_about_hop(a, HOOK_ATTEMPT, after_attempt_hook);
+}
+
+/* ---- A connection ---- */
+
+static void
+after_ehlo_hook(struct attempt *a, struct verdict *v)
+{
+	if (!take_hop_verdict(a, v, "ehlo"))
+		return;
+	if (a->conn == NULL) {	/* it was lost while the hook waited */
+		stage_failed(a, HOP_UNREACHABLE);
+		return;
+	}
+	judge(a, smtp_client_get_info(a->conn->client));
+}
+
+static void
+judge(struct attempt *a, const struct smtp_client_info *info)
+{
+	struct trust_need need;
+	struct trust_verdict v;
+
+	conn_facts(a->conn, info, &a->facts);
+	attempt_need(a, &need);
+	trust_decide(&need, &a->facts, &v);
+	a->verdict = v;
+	if (v.action == TRUST_SEND) {
+		send_start(a);
+		return;
+	}
+	/* R-49: the session itself is fine; mail that owes less may still use it. R-48 wants QUIT
+	 * from this message's point of view, which attempt_skip sees to. */
+	attempt_skip(a, &v);
+}
+
+void
+attempt_ready(struct attempt *a, const struct smtp_client_info *info)
+{
+	struct trust_need need;
+
+	a->saw_connection = true;
+	conn_facts(a->conn, info, &a->facts);
+	attempt_need(a, &need);
+	trust_decide(&need, &a->facts, &a->verdict);
+	ask_about_hop(a, HOOK_EHLO, after_ehlo_hook);
+}
+
+void
+attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_client_info *info,
+    int code, const char *status, const char *text)
+{
+	enum hop_stage stage = HOP_UNREACHABLE;
+	struct conn *c = a->conn;
+
+	remember_reply(a, code, status, text, code != 0);
+	if (why != SMTP_END_CONNECT && why != SMTP_END_TIMEOUT)
+		a->saw_connection = true;
+	c->attempt = NULL;
+	a->conn = NULL;
+	conn_free(c);
+	if (a->ticket != 0 || a->auditing)	/* what is under way will find the connection gone */
+		return;
+	if (why == SMTP_END_STARTTLS)
+		stage = code >= 500 ? HOP_HANDSHAKE_FAILED : HOP_STARTTLS_TEMPFAIL;
+	else if (why == SMTP_END_HANDSHAKE)
+		stage = HOP_HANDSHAKE_FAILED;
+	else if (why == SMTP_END_EHLO && code >= 500)
+		stage = HOP_NO_ESMTP;
+	if (stage == HOP_UNREACHABLE) {
+		if (a->reused) {	/* a kept connection had died; that says nothing of the host */
+			attempt_reconnect(a);
+			return;
+		}
+		a->addr++;
+		if (next_address(a) != NULL) {
+			connect_host(a);
+			return;
+		}
+	}
+	stage_failed(a, stage);
+}
+
+/* ---- Beginning and end ---- */
+
+void
+attempt_start(struct dest *t, struct item *it)
+{
+	struct attempt *a = xcalloc(1, sizeof *a);
+
+	a->d = t->d;
+	a->dest = t;
+	a->item = it;
+	a->msg = it->msg;
+	a->gen = t->prep != NULL ? policy_gen_ref(t->prep->gen) : t->d->env.generation(t->d->env.owner);
+	a->conf = policy_gen_conf(a->gen);
+	a->prep = t->prep == NULL ? NULL : prep_ref(t->prep);
+	a->hosts = hostlist_ref(t->hosts);
+	a->relaxed_to = DUTY_RELAX_NONE;
+	buf_init(&a->seen, 2048);
+	a->id = slots_add(&t->d->attempt_ids, a);
+	TAILQ_INSERT_TAIL(&t->d->attempts, a, link);
+	t->attempts++;
+	t->d->nattempts++;
+	t->d->stats.attempts++;
+	for (size_t i = 0; i < it->n; i++) {
+		if (it->rcpts[i].bounce_reason != NULL && it->rcpts[i].out.kind == OUT_NONE) {
+			/* "5.7.1 text" */
+			struct slice rest = slice_of(it->rcpts[i].bounce_reason), status;
+			char code[10];
+
+			slice_cut(&rest, ' ', &status);
+			snprintf(code, sizeof code, "%.*s", (int)(status.n < 9 ? status.n : 9), status.p);
+			outcome_set(&it->rcpts[i].out, OUT_FAILED, 0, code[0] == '5' ? code : "5.7.1",
+			    "policy", "bounced", rest.p != NULL ? rest.p : it->rcpts[i].bounce_reason);
+		}
+	}
+	if (all_decided(a)) {
+		attempt_end(a);
+		return;
+	}
+	MUST(a->prep != NULL && a->hosts != NULL);
+	a->verdicts = xcalloc(a->hosts->n, sizeof *a->verdicts);
+	host_begin(a);
+}
+
+void
+attempt_end(struct attempt *a)
+{
+	MUST(all_decided(a));
+	MUST(a->conn == NULL);
+	if (!a->over) {
+		a->over = true;
+		dest_attempt_over(a->dest);
+	}
+	outcome_finish(a);
+}
+
+void
+attempt_free(struct attempt *a)
+{
+	if (!a->over)
+		a->dest->attempts--;
+	policy_cancel(a->d->env.policy, a->ticket);
+	notices_cancel(a->notices);
+	if (a->conn != NULL) {
+		a->conn->attempt = NULL;
+		conn_free(a->conn);
+	}
+	slots_del(&a->d->attempt_ids, a->id);
+	TAILQ_REMOVE(&a->d->attempts, a, link);
+	a->d->nattempts--;
+	send_fini(a);
+	hop_record_free(a->record);
+	free(a->verdicts);
+	buf_fini(&a->seen);
+	free(a->grant);
+	free(a->last_reply);
+	free(a->last_text);
+	hostlist_unref(a->hosts);
+	prep_unref(a->prep);
+	policy_gen_unref(a->gen);
+	item_free(a->item);
+	if (a->d->draining && a->d->nattempts == 0 && a->d->idle != NULL) {
+		void (*idle)(void *) = a->d->idle;
+
+		a->d->idle = NULL;
+		idle(a->d->idle_owner);
+	}
+	free(a);
+}

@@ -1,0 +1,179 @@
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "deliver/deliver_int.h"
+
+struct deliver *
+deliver_new(const struct deliver_env *env)
+{
+	struct deliver *d = xcalloc(1, sizeof *d);
+
+	d->env = *env;
+	TAILQ_INIT(&d->attempts);
+	slots_init(&d->attempt_ids);
+	return d;
+}
+
+void
+deliver_free(struct deliver *d)
+{
+	struct attempt *a;
+	struct dest *t, *tmp;
+
+	if (d == NULL)
+		return;
+	d->draining = true;
+	d->idle = NULL;
+	while ((a = TAILQ_FIRST(&d->attempts)) != NULL)
+		attempt_free(a);
+	HASH_ITER(hh, d->dests, t, tmp)
+		dest_free(t);
+	while (d->tls != NULL) {
+		struct tls_cache *next = d->tls->next;
+
+		tls_client_unref(d->tls->t);
+		free(d->tls->key);
+		free(d->tls);
+		d->tls = next;
+	}
+	d->freed = true;
+	deliver_hold(d);
+	deliver_release(d);
+}
+
+void
+deliver_hold(struct deliver *d)
+{
+	d->outstanding++;
+}
+
+bool
+deliver_release(struct deliver *d)
+{
+	MUST(d->outstanding > 0);
+	d->outstanding--;
+	if (!d->freed)
+		return true;
+	if (d->outstanding == 0) {
+		slots_fini(&d->attempt_ids);
+		free(d);
+	}
+	return false;
+}
+
+static struct item *
+item_for(struct deliver *d, struct item ***made, size_t *nmade, struct dest *t, struct msg *msg,
+    duty_mask duties, bool bounce)
+{
+	struct item *it;
+
+	for (size_t i = 0; i < *nmade; i++) {
+		it = (*made)[i];
+		if (it->dest == t && it->duties == duties && (it->rcpts[0].bounce_reason != NULL) == bounce)
+			return it;
+	}
+	it = xcalloc(1, sizeof *it);
+	it->d = d;
+	it->dest = t;
+	it->msg = msg_ref(msg);
+	it->duties = duties;
+	*made = xrealloc(*made, (*nmade + 1) * sizeof **made);
+	(*made)[(*nmade)++] = it;
+	return it;
+}
+
+void
+deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states, const bool *mine)
+{
+	struct item **made = NULL;
+	size_t nmade = 0;
+
+	for (size_t i = 0; i < msg->nrcpts; i++) {
+		const struct msg_rcpt *r = &msg->rcpts[i];
+		const char *reason = states != NULL && states[i].bounce_reason != NULL ?
+		    states[i].bounce_reason : r->bounce_reason;
+		struct item_rcpt *to;
+		struct item *it;
+		duty_mask duties = msg->duties;
+
+		if (!mine[i])
+			continue;
+		duties_join(&duties, r->duties);
+		it = item_for(d, &made, &nmade, dest_get(d, r->route, r->next_hop), msg, duties, reason != NULL);
+		if ((it->n & (it->n - 1)) == 0)	/* room for 1, 2, 4, ... */
+			it->rcpts = xrealloc(it->rcpts, (it->n == 0 ? 1 : it->n * 2) * sizeof *it->rcpts);
+		to = &it->rcpts[it->n++];
+		memset(to, 0, sizeof *to);
+		to->idx = (uint32_t)i;
+		to->bounce_reason = xstrdup(reason);
+		if (states != NULL) {
+			to->attempts = states[i].attempts;
+			to->first_attempt_ms = states[i].first_attempt_ms;
+			to->delay_notified = states[i].delay_notified;
+		}
+	}
+	for (size_t i = 0; i < nmade; i++) {
+		if (made[i]->rcpts[0].bounce_reason != NULL) {	/* needs no hosts */
+			attempt_start(made[i]->dest, made[i]);
+			continue;
+		}
+		dest_add(made[i]->dest, made[i]);
+		dest_run(made[i]->dest);
+	}
+	free(made);
+	msg_unref(msg);
+}
+
+void
+deliver_recall(struct deliver *d, uint64_t message)
+{
+	struct dest *t, *tmp;
+
+	HASH_ITER(hh, d->dests, t, tmp) {
+		struct item *it, *next;
+
+		for (it = TAILQ_FIRST(&t->waiting); it != NULL; it = next) {
+			next = TAILQ_NEXT(it, link);
+			if (it->msg->id != message)
+				continue;
+			TAILQ_REMOVE(&t->waiting, it, link);
+			t->nwaiting--;
+			d->nwaiting--;
+			item_free(it);
+		}
+	}
+}
+
+void
+deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner)
+{
+	struct dest *t, *tmp;
+
+	d->draining = true;
+	d->idle = idle;
+	d->idle_owner = owner;
+	HASH_ITER(hh, d->dests, t, tmp) {
+		struct conn *c, *next;
+
+		for (c = TAILQ_FIRST(&t->conns); c != NULL; c = next) {
+			next = TAILQ_NEXT(c, link);
+			if (c->attempt == NULL && evtimer_pending(c->idle, NULL))
+				conn_quit(c);
+		}
+	}
+	if (d->nattempts == 0) {
+		d->idle = NULL;
+		idle(owner);
+	}
+}
+
+void
+deliver_stats(const struct deliver *d, struct deliver_stats *out)
+{
+	*out = d->stats;
+	out->waiting = d->nwaiting;
+	out->active = d->nattempts;
+	out->pooled = d->nconns;
+}

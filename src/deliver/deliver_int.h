@@ -1,0 +1,310 @@
+/* What the files of deliver/ share.
+ *
+ *   item      recipients of one message that go to one destination with the same duties: one
+ *             transaction's worth. Waits in its destination's queue.
+ *   dest      a destination: route and next-hop domain. Its hosts, its queue, its connections.
+ *   conn      one connection of a destination, idle or carrying an attempt.
+ *   attempt   an item on its way: host after host until one takes it or none is left.
+ *   outcome   what became of a recipient; outcome.c turns it into queue changes, evidence, log
+ *             lines and notices.
+ *
+ * V1  A conn belongs to one dest for all its life; it never carries another domain's mail (R-55).
+ * V2  MAIL is written only by smtp_client_send, whose may_send callback (send.c) runs trust_decide
+ *     on the live connection (I2).
+ * V3  An item leaves memory only through outcome_finish (its results are with the store) or
+ *     because the daemon ends (its rows are still in the table). */
+#ifndef DELIVER_DELIVER_INT_H
+#define DELIVER_DELIVER_INT_H
+
+#include <event2/event.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "deliver/deliver.h"
+#include "deliver/routing.h"
+#include "trust/evidence.h"
+
+enum outcome_kind {
+	OUT_NONE,		/* not decided yet */
+	OUT_DELIVERED,
+	OUT_DEFERRED,
+	OUT_FAILED,
+	OUT_EXPIRED,		/* failed because the queue's age limit came */
+	OUT_HELD,
+	OUT_REROUTED,
+};
+
+struct outcome {
+	enum outcome_kind kind;
+	int code;			/* of the reply, 0 without one */
+	char status[10];
+	char *reply;			/* as received, lines by LF; NULL */
+	char *text;			/* our own words; NULL */
+	const char *stage;		/* "dns" "connect" "tls" "ehlo" "mail" "rcpt" "data" "policy" */
+	const char *reason;		/* a word for log and evidence */
+	int64_t after_ms;		/* deferred: asked for; -1 by the schedule */
+	bool uncounted;			/* this attempt does not count (policy design: route, tls_policy) */
+	struct route *route;		/* rerouted */
+	char *hold_reason;
+	char *by;			/* handler that decided, or NULL */
+	char *why;
+	bool relayed;			/* delivered to a peer without DSN that was asked for SUCCESS */
+};
+void outcome_clear(struct outcome *o);
+
+struct item_rcpt {
+	uint32_t idx;			/* into msg->rcpts */
+	unsigned attempts;		/* finished before this one */
+	int64_t first_attempt_ms;
+	bool delay_notified;
+	char *last;
+	char *bounce_reason;
+	struct outcome out;
+};
+
+struct item {
+	TAILQ_ENTRY(item) link;
+	struct deliver *d;
+	struct dest *dest;
+	struct msg *msg;
+	duty_mask duties;		/* message and recipients */
+	struct item_rcpt *rcpts;
+	size_t n;
+};
+void item_free(struct item *it);
+
+/* One host to try, in order. Strings and addresses belong to the hostlist. */
+struct host {
+	const char *name;
+	uint16_t port, preference;
+	enum mx_trust mx;
+	bool has_no_name;		/* an address (row 43) */
+	enum dns_status addr_status;
+	const struct mx_addr *addrs;
+	size_t naddrs;
+};
+struct hostlist {			/* immutable, counted */
+	int refs;
+	struct mx_result **results;
+	size_t nresults;
+	struct host *hosts;
+	size_t n;
+	int64_t until_ms;		/* monotonic */
+};
+struct hostlist *hostlist_ref(struct hostlist *h);
+void hostlist_unref(struct hostlist *h);
+
+/* What is demanded of a certificate; a connection verified for one is not good for another. */
+struct verify_want {
+	char **names, **pins;		/* instead of the host's name; may be empty */
+	size_t nnames, npins;
+	char *ca_file, *min_version;
+	char *key;			/* all of it as text, for comparing */
+};
+
+struct prep {				/* immutable once made, counted: attempts keep theirs */
+	int refs;
+	struct policy_gen *gen;
+	struct route *route;
+	duty_mask duties;		/* of route and tls_policy */
+	int on_unmet;			/* of verdict tls */
+	char *policy_by;		/* handler that set the floor, or NULL */
+	struct verify_want want;
+	int64_t until_ms;		/* monotonic */
+};
+struct prep *prep_ref(struct prep *p);
+void prep_unref(struct prep *p);
+
+struct dest {
+	UT_hash_handle hh;
+	struct deliver *d;
+	char *key;			/* route "|" next hop */
+	char *stored_route;		/* as in msg_rcpt.route */
+	char *next_hop;
+	TAILQ_HEAD(, item) waiting;
+	size_t nwaiting;
+	unsigned attempts;		/* under way */
+	TAILQ_HEAD(, conn) conns;
+	unsigned nconns;
+
+	struct prep *prep;		/* good until it expires or the generation changes */
+	struct hostlist *hosts;
+
+	/* Preparation under way. */
+	bool preparing;
+	uint64_t ticket;		/* tls_policy */
+	uint64_t *lookups;		/* mx_resolve numbers */
+	size_t nlookups, lookups_left;
+	struct mx_result **found;
+	struct policy_subject subject;
+
+	struct event *again;		/* runs dest_run on the next turn */
+	struct event *sweep;		/* frees an unused destination */
+};
+
+struct conn {
+	TAILQ_ENTRY(conn) link;
+	struct dest *dest;
+	struct smtp_client *client;
+	struct attempt *attempt;	/* NULL: idle */
+	char *host, ip[NET_ADDR_TEXT];
+	uint16_t port, preference;
+	enum mx_trust mx;
+	bool has_no_name, clear;	/* clear: STARTTLS left out on purpose */
+	char *want_key;
+	unsigned messages;
+	struct event *idle;
+};
+
+struct attempt {
+	TAILQ_ENTRY(attempt) link;
+	uint64_t id;			/* in deliver.attempt_ids */
+	struct deliver *d;
+	struct dest *dest;
+	struct item *item;
+	struct msg *msg;
+	struct policy_gen *gen;
+	struct conf *conf;
+	struct prep *prep;		/* NULL when the destination could not be prepared */
+	struct hostlist *hosts;
+	bool over;			/* the destination was told; outcomes are being dealt with */
+
+	size_t host, addr;		/* present host and address */
+	struct trust_verdict *verdicts;	/* of the hosts of this pass that were judged */
+	size_t nverdicts;
+	struct buf seen;		/* "mx1=no-starttls ..." for evidence */
+	bool last_resort;		/* second pass, for notices (D3, D6) */
+	bool policy_skipped;		/* some host was left out by a hook */
+	bool saw_connection;		/* some host answered */
+
+	/* the present host */
+	duty_mask hop_duties;		/* added by hooks */
+	bool clear;			/* reconnect without STARTTLS */
+	bool no_reuse, reused;
+	bool auditing;			/* a relax waits for its audit row */
+	unsigned relaxed_to;
+	char *grant;
+	struct trust_facts facts;
+	struct trust_verdict verdict;
+	struct conn *conn;
+	struct policy_hop hop;
+	struct policy_subject subject;
+	uint64_t ticket;
+	void (*next)(struct attempt *a, struct verdict *v);
+
+	/* newest reply that mattered, for texts */
+	int last_code;
+	char last_status[10];
+	char *last_reply, *last_text;
+
+	/* sending (send.c) */
+	bool sending, refused;		/* refused: may_send said no */
+	struct content *content;	/* in memory, or NULL: by chunks */
+	char *chunk;			/* first chunk when content is not in memory */
+	size_t chunk_n;
+	void (*fetched)(struct attempt *a, bool ok);
+	char *head;			/* trace + edited header */
+	size_t head_n;
+	uint32_t *rcpt_index;		/* into msg->rcpts */
+	uint32_t *rcpt_item;		/* same order: index into item->rcpts */
+	size_t nsend;
+	struct smtp_txn txn;
+
+	/* for evidence, once the connection is gone (facts.c) */
+	struct hop_record *record;
+
+	/* what follows (outcome.c) */
+	size_t result_at;		/* recipient whose result hook runs */
+	struct policy_result presult;
+	struct notices *notices;
+};
+
+/* What evidence says of the connection that took a message, or of the host that was refused last. */
+struct hop_record {
+	char *host, ip[NET_ADDR_TEXT];
+	uint16_t port;
+	char *version, *cipher, *group, *cert, *spki, *verify_error;
+	struct trust_facts facts;
+	bool requiretls_sent;
+	unsigned row;
+};
+struct hop_record *hop_record_new(const struct conn *c, const struct smtp_client_info *info,
+    const struct trust_facts *facts, const struct trust_verdict *v);
+/* Of a host that was refused before a connection was made. */
+struct hop_record *hop_record_untried(const char *host, uint16_t port, const struct trust_facts *facts,
+    unsigned row);
+void hop_record_free(struct hop_record *r);
+
+struct deliver {
+	struct deliver_env env;
+	struct dest *dests;		/* uthash by key */
+	TAILQ_HEAD(, attempt) attempts;
+	size_t nattempts, nwaiting, nconns;
+	struct deliver_stats stats;
+	bool draining;
+	void (*idle)(void *owner);
+	void *idle_owner;
+	struct tls_cache { struct tls_cache *next; char *key; struct tls_client *t; } *tls;
+	struct slots attempt_ids;
+	size_t outstanding;		/* requests to the store that were not answered yet */
+	bool freed;			/* deliver_free was called; the last answer frees the rest */
+};
+/* Around every request to the store: its answer must find `d`. release: false when d is no more. */
+void deliver_hold(struct deliver *d);
+bool deliver_release(struct deliver *d);
+
+/* dest.c */
+struct dest *dest_get(struct deliver *d, const char *stored_route, const char *next_hop);
+void dest_add(struct dest *t, struct item *it);
+void dest_run(struct dest *t);			/* starts what may start; may free nothing of the caller's */
+void dest_run_later(struct dest *t);
+void dest_fail_waiting(struct dest *t, const struct outcome *like);
+void dest_free(struct dest *t);
+void dest_attempt_over(struct dest *t);		/* one attempt less */
+/* conn.c */
+struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
+    struct err *err);
+struct conn *conn_idle(struct dest *t, const struct attempt *a);	/* one that may carry it, or NULL */
+void conn_facts(const struct conn *c, const struct smtp_client_info *info, struct trust_facts *f);
+void conn_give_back(struct conn *c);		/* keeps it for the next, or QUITs */
+void conn_quit(struct conn *c);
+void conn_free(struct conn *c);
+struct tls_client *conn_tls_ctx(struct deliver *d, const struct verify_want *want, struct err *err);
+bool verify_want_set(struct verify_want *w, const struct route *r, const struct verdict *tls);
+void verify_want_fini(struct verify_want *w);
+/* attempt.c */
+void attempt_start(struct dest *t, struct item *it);
+void attempt_ready(struct attempt *a, const struct smtp_client_info *info);	/* from conn.c */
+void attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_client_info *info,
+    int code, const char *status, const char *text);
+void attempt_end(struct attempt *a);		/* every recipient has its outcome */
+void attempt_free(struct attempt *a);
+void attempt_need(const struct attempt *a, struct trust_need *need);
+duty_mask attempt_duties(const struct attempt *a);
+void attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char *status,
+    const char *stage, const char *reason, const char *text);	/* those without an outcome */
+void attempt_skip(struct attempt *a, const struct trust_verdict *v);	/* this host is done with */
+void attempt_reconnect(struct attempt *a);	/* the same host again, on a new connection */
+void attempt_ask(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *));
+/* send.c */
+void send_start(struct attempt *a);		/* conn is ready and trust_decide said SEND */
+void send_done(struct attempt *a, const struct smtp_txn_result *r);	/* from conn.c */
+/* Octets of the original's header (and start): a->content or a->chunk is set when `then` runs. */
+void send_fetch(struct attempt *a, void (*then)(struct attempt *a, bool ok));
+struct slice send_header(const struct attempt *a);	/* empty before */
+void send_fini(struct attempt *a);
+/* outcome.c */
+void outcome_finish(struct attempt *a);		/* result hooks, changes, evidence, notices; frees a */
+void outcome_set(struct outcome *o, enum outcome_kind kind, int code, const char *status,
+    const char *stage, const char *reason, const char *text);
+void outcome_verdict(struct outcome *o, struct verdict *v, const char *stage);	/* bounce defer hold reroute */
+/* notice.c */
+typedef void notices_done(struct attempt *a, struct msg **list, size_t n);	/* takes list */
+/* Builds and routes what must be told to the sender. May call done before it returns. */
+void notices_start(struct attempt *a, notices_done *done);
+void notices_cancel(struct notices *n);
+/* grant.c */
+/* True: the grant covers this attempt now, and one use was counted; *relaxed_to: what is still owed. */
+bool grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_to, struct err *err);
+
+#endif

@@ -1,0 +1,96 @@
+/* Grants: the only way to send with less than a message owes, for one hop, under a name that the
+ * configuration gives (policy design 5.6). Uses a day are counted for the whole process. */
+#include "config.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deliver/deliver_int.h"
+
+/* A relax is rare and each one is audited; a lock here costs nothing that mail would notice. */
+static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct use {
+	struct use *next;
+	char *grant;
+	int64_t day;
+	unsigned n;
+} *uses;
+
+static bool
+count_use(const char *grant, unsigned max_per_day)
+{
+	int64_t day = clock_wall_ms() / 86400000;
+	struct use *u;
+	bool ok;
+
+	pthread_mutex_lock(&use_lock);
+	for (u = uses; u != NULL && strcmp(u->grant, grant) != 0; u = u->next)
+		;
+	if (u == NULL) {
+		u = xcalloc(1, sizeof *u);
+		u->grant = xstrdup(grant);
+		u->next = uses;
+		uses = u;
+	}
+	if (u->day != day) {
+		u->day = day;
+		u->n = 0;
+	}
+	ok = max_per_day == 0 || u->n < max_per_day;
+	if (ok)
+		u->n++;
+	pthread_mutex_unlock(&use_lock);
+	return ok;
+}
+
+static bool
+in_list(char **list, size_t n, const char *what)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(list[i], what) == 0)
+			return true;
+	return false;
+}
+
+/* Named domains are the recipients' own; a message to several is covered only if all are. */
+static bool
+covers_domains(const struct conf_grant *g, const struct attempt *a)
+{
+	for (size_t i = 0; i < a->item->n; i++)
+		if (!in_list(g->domains, g->ndomains, a->msg->rcpts[a->item->rcpts[i].idx].domain))
+			return false;
+	return g->ndomains > 0;
+}
+
+bool
+grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_to, struct err *err)
+{
+	const struct conf_grant *g = NULL;
+	const struct conf *c = a->conf;
+
+	for (size_t i = 0; i < c->policy.ngrants; i++)
+		if (name != NULL && strcmp(c->policy.grants[i].name, name) == 0)
+			g = &c->policy.grants[i];
+	if (g == NULL) {
+		err_set(err, "there is no grant \"%s\" in the configuration", name == NULL ? "" : name);
+		return false;
+	}
+	if (g->expires_ms > 0 && clock_wall_ms() > g->expires_ms) {
+		err_set(err, "grant \"%s\" has expired", name);
+		return false;
+	}
+	if (g->ndomains + g->nroutes > 0 && !covers_domains(g, a) &&
+	    !in_list(g->routes, g->nroutes, a->prep->route->name)) {
+		err_set(err, "grant \"%s\" does not cover %s by route \"%s\"", name, a->dest->next_hop,
+		    a->prep->route->name);
+		return false;
+	}
+	if (!count_use(name, g->max_per_day)) {
+		err_set(err, "grant \"%s\" was used %u times today, which is its limit", name,
+		    g->max_per_day);
+		return false;
+	}
+	*relaxed_to = owed & ~(g->relaxes & ~duties_bits(duties_of_level(g->to, DUTY_BY_ADMIN)));
+	return true;
+}

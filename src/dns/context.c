@@ -1,0 +1,205 @@
+/* The settings of a libunbound context. */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unbound.h>
+#include <unbound-event.h>
+
+#include "dns/dns_int.h"
+
+/* libunbound has one log and one set of library state for the whole process; contexts are made
+ * and taken down one at a time. */
+static pthread_mutex_t ub_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int
+option(struct dns *d, const char *name, const char *value, struct err *err)
+{
+	int rc = ub_ctx_set_option(d->ub, name, value);
+
+	if (rc != 0)
+		err_set(err, "libunbound refused %s %s: %s", name, value, ub_strerror(rc));
+	return rc == 0 ? 0 : -1;
+}
+
+static bool
+is_loopback_server(const char *text)
+{
+	return strncmp(text, "127.", 4) == 0 || strncmp(text, "::1@", 4) == 0 || strcmp(text, "::1") == 0;
+}
+
+static int
+set_stubs(struct dns *d, const struct dns_conf *conf, bool *has_root, bool *has_loopback,
+    struct err *err)
+{
+	size_t i, k;
+	int rc;
+
+	for (i = 0; i < conf->nstubs; i++) {
+		const struct dns_stub *s = &conf->stubs[i];
+		char local[300];
+
+		if (strcmp(s->zone, ".") == 0)
+			*has_root = true;
+		for (k = 0; s->servers[k] != NULL; k++) {
+			if (is_loopback_server(s->servers[k]))
+				*has_loopback = true;
+			rc = ub_ctx_set_stub(d->ub, s->zone, s->servers[k], 0);
+			if (rc != 0) {
+				err_set(err, "dns.stub[\"%s\"]: server %s is not usable: %s; write an "
+				    "address or address@port", s->zone, s->servers[k], ub_strerror(rc));
+				return -1;
+			}
+		}
+		/* libunbound answers for test., home.arpa. and the reverse zones of private
+		 * addresses itself (RFC 6303, 6761) unless told that somebody else does. */
+		snprintf(local, sizeof local, "%s nodefault", s->zone);
+		if (strcmp(s->zone, ".") != 0 && option(d, "local-zone:", local, err) != 0)
+			return -1;
+		if (s->insecure && option(d, "domain-insecure:", s->zone, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+set_forwarders(struct dns *d, const struct dns_conf *conf, bool *has_loopback, struct err *err)
+{
+	size_t i;
+	int rc;
+
+	if (conf->forward == NULL) {
+		/* What the system's resolvers are, loopback included, is the operator's choice. */
+		*has_loopback = true;
+		rc = ub_ctx_resolvconf(d->ub, NULL);
+		if (rc != 0)
+			err_set(err, "/etc/resolv.conf: %s; name the resolvers in dns.forward", ub_strerror(rc));
+		return rc == 0 ? 0 : -1;
+	}
+	for (i = 0; conf->forward[i] != NULL; i++) {
+		if (is_loopback_server(conf->forward[i]))
+			*has_loopback = true;
+		rc = ub_ctx_set_fwd(d->ub, conf->forward[i]);
+		if (rc != 0) {
+			err_set(err, "dns.forward: %s is not usable: %s; write an address or address@port",
+			    conf->forward[i], ub_strerror(rc));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+configure(struct dns *d, const struct dns_conf *conf, struct err *err)
+{
+	bool has_root = false, has_loopback = conf->allow_loopback_servers;
+	size_t i;
+	static const char *const options[][2] = {
+		/* A library's defaults are 16 sockets, which a queue run would wait for, and 1 MB of
+		 * cache; these are bounds for one worker (I6). */
+		{ "outgoing-range:", "256" },
+		{ "num-queries-per-thread:", "1024" },
+		{ "outgoing-num-tcp:", "32" },
+		{ "msg-cache-size:", "8m" },
+		{ "rrset-cache-size:", "16m" },
+		{ "key-cache-size:", "4m" },
+		{ "neg-cache-size:", "1m" },
+		{ "val-log-level:", "2" },	/* without it no reason comes with a bogus answer */
+		/* Reverse zones of private addresses: whoever we ask knows better than a built-in no. */
+		{ "unblock-lan-zones:", "yes" },
+		{ "insecure-lan-zones:", "yes" },
+	};
+
+	ub_ctx_debugout(d->ub, NULL);
+	for (i = 0; i < NELEMS(options); i++)
+		if (option(d, options[i][0], options[i][1], err) != 0)
+			return -1;
+	if (set_stubs(d, conf, &has_root, &has_loopback, err) != 0)
+		return -1;
+	/* With servers of its own for the root it resolves from there: no forwarders. */
+	if (!has_root && set_forwarders(d, conf, &has_loopback, err) != 0)
+		return -1;
+	if (has_loopback && option(d, "do-not-query-localhost:", "no", err) != 0)
+		return -1;
+	if (conf->anchor_file != NULL && ub_ctx_add_ta_file(d->ub, conf->anchor_file) != 0) {
+		err_set(err, "dns.anchor: cannot use %s", conf->anchor_file);
+		return -1;
+	}
+	return 0;
+}
+
+static void
+ignore(void *arg, int rcode, void *packet, int len, int sec, char *why_bogus, int was_ratelimited)
+{
+	*(bool *)arg = true;
+}
+
+/* The settings are only looked at with the first query; localhost is answered without asking
+ * anybody, so that mistakes show here and not with the first message. */
+static int
+finalize(struct dns *d, const struct dns_conf *conf, struct err *err)
+{
+	bool *called = xcalloc(1, sizeof *called);
+	int rc = ub_resolve_event(d->ub, "localhost", DNS_A, 1, called, ignore, NULL);
+
+	if (rc == 0 && *called) {
+		free(called);
+		return 0;
+	}
+	/* Should it have gone to the network after all, `called` must outlive it: leave it be. */
+	if (rc != 0)
+		free(called);
+	if (conf->anchor_file != NULL)
+		err_set(err, "dns: libunbound does not start (%s); is %s a file of trust anchors "
+		    "(DS or DNSKEY records)?", ub_strerror(rc), conf->anchor_file);
+	else
+		err_set(err, "dns: libunbound does not start: %s", ub_strerror(rc));
+	return -1;
+}
+
+static int
+check_anchor(const char *file, struct err *err)
+{
+	FILE *f;
+
+	if (file == NULL)
+		return 0;
+	f = fopen(file, "re");
+	if (f == NULL) {
+		err_set(err, "dns.anchor: %s: %s", file, strerror(errno));
+		return -1;
+	}
+	fclose(f);
+	return 0;
+}
+
+int
+dns_context_open(struct dns *d, const struct dns_conf *conf, struct err *err)
+{
+	int rc = -1;
+
+	if (check_anchor(conf->anchor_file, err) != 0)
+		return -1;
+	pthread_mutex_lock(&ub_lock);
+	d->ub = ub_ctx_create_event(d->base);
+	if (d->ub == NULL)
+		err_set(err, "libunbound cannot be started: out of memory or not built for libevent");
+	else if (configure(d, conf, err) == 0)
+		rc = finalize(d, conf, err);
+	pthread_mutex_unlock(&ub_lock);
+	return rc;
+}
+
+void
+dns_context_close(struct dns *d)
+{
+	if (d->ub == NULL)
+		return;
+	pthread_mutex_lock(&ub_lock);
+	ub_ctx_delete(d->ub);
+	pthread_mutex_unlock(&ub_lock);
+	d->ub = NULL;
+}

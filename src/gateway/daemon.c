@@ -1,0 +1,482 @@
+/* The main thread: start-up in the order that security wants, signals, reload, shutdown. */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "ctl/ctl.h"
+#include "gateway/gateway_int.h"
+#include "gateway/privileges.h"
+
+#define ORDER_MS 60000		/* a worker that does not answer for so long is stuck */
+
+struct daemon {
+	const char *conf_file;
+	struct setup *setup;
+	struct event_base *base;
+	struct mailbox *mb, *answers;	/* of the control loop; of workers to orders */
+	struct store *store;
+	struct sessions_count *sessions;
+	struct worker **workers;
+	unsigned n;
+	struct mailbox **worker_mbs;
+	struct bound **bound;		/* for each worker */
+	size_t *nbound;
+	struct ctl *ctl;
+	struct event *signals[4];
+	int64_t started_ms;
+	bool store_started, threads_run, stop_asked;
+};
+
+static void
+notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#endif
+}
+
+/* ---- Orders ---- */
+
+/* Posts one order to every worker and waits for all the answers, which come back as `out`. */
+static bool
+order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct order *out, int64_t ms,
+    struct err *err)
+{
+	struct mail *m, *next;
+	unsigned left = d->n;
+	bool ok = true;
+	int64_t until = clock_mono_ms() + ms;
+
+	for (unsigned i = 0; i < d->n; i++) {
+		struct order *o = xcalloc(1, sizeof *o);
+
+		o->what = what;
+		o->setup = setup == NULL ? NULL : setup_ref(setup);
+		o->mail.reply_to = d->answers;
+		o->worker = i;
+		worker_order(d->workers[i], o);
+	}
+	while (left > 0 && clock_mono_ms() < until) {
+		for (m = mailbox_wait(d->answers, 100); m != NULL; m = next) {
+			struct order *o = (struct order *)m;
+
+			next = m->next;
+			if (o->what != what) {	/* a late answer to an order that was given up */
+				free(o);
+				continue;
+			}
+			left--;
+			if (what == ORDER_LOAD && !o->ok) {
+				ok = false;
+				if (err != NULL)
+					*err = o->err;
+			}
+			if (out != NULL)
+				out[o->worker] = *o;
+			free(o);
+		}
+	}
+	if (left > 0 && err != NULL)
+		err_set(err, "%u workers did not answer in time", left);
+	return ok && left == 0;
+}
+
+/* ---- Reload ---- */
+
+static bool
+binds_are_same(const struct conf *a, const struct conf *b, struct err *err)
+{
+	if (a->nlisteners != b->nlisteners)
+		goto differ;
+	for (size_t i = 0; i < a->nlisteners; i++) {
+		const struct conf_listener *x = &a->listeners[i], *y = &b->listeners[i];
+
+		if (strcmp(x->name, y->name) != 0 || x->nbind != y->nbind)
+			goto differ;
+		for (size_t k = 0; k < x->nbind; k++)
+			if (strcmp(x->bind[k], y->bind[k]) != 0)
+				goto differ;
+	}
+	return true;
+differ:
+	err_set(err, "listeners: names and addresses cannot change while running; restart to change them");
+	return false;
+}
+
+static bool
+reload(void *owner, struct err *err)
+{
+	struct daemon *d = owner;
+	char *errors;
+	struct setup *s = setup_new(d->conf_file, &errors);
+
+	if (s == NULL) {
+		err_set(err, "%s", errors);
+		log_error("reload refused, the running configuration stays", LOG_S("why", errors));
+		free(errors);
+		return false;
+	}
+	if (!binds_are_same(d->setup->conf, s->conf, err) ||
+	    !order_all(d, ORDER_LOAD, s, NULL, ORDER_MS, err)) {
+		order_all(d, ORDER_DISCARD, NULL, NULL, ORDER_MS, NULL);
+		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
+		setup_unref(s);
+		return false;
+	}
+	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
+	setup_unref(d->setup);
+	d->setup = s;
+	log_info("configuration active", LOG_B("gen", policy_bundle_id(s->bundle), 12), LOG_S("file", d->conf_file));
+	return true;
+}
+
+/* ---- Metrics and status ---- */
+
+static void
+add_stats(const struct daemon *d, struct order *sum)
+{
+	struct order *o = xcalloc(d->n, sizeof *o);
+
+	memset(sum, 0, sizeof *sum);
+	sum->dns_is_trusted = true;
+	order_all((struct daemon *)d, ORDER_STATS, NULL, o, 2000, NULL);
+	for (unsigned i = 0; i < d->n; i++) {
+		sum->stats.sessions += o[i].stats.sessions;
+		sum->stats.accepted += o[i].stats.accepted;
+		sum->stats.rejected += o[i].stats.rejected;
+		sum->stats.deferred += o[i].stats.deferred;
+		sum->stats.bytes += o[i].stats.bytes;
+		sum->sessions += o[i].sessions;
+		sum->deliver.attempts += o[i].deliver.attempts;
+		sum->deliver.delivered += o[i].deliver.delivered;
+		sum->deliver.deferred += o[i].deliver.deferred;
+		sum->deliver.failed += o[i].deliver.failed;
+		sum->deliver.with_requiretls += o[i].deliver.with_requiretls;
+		sum->deliver.over_verified_tls += o[i].deliver.over_verified_tls;
+		sum->deliver.over_tls += o[i].deliver.over_tls;
+		sum->deliver.in_clear += o[i].deliver.in_clear;
+		sum->deliver.connections += o[i].deliver.connections;
+		sum->deliver.reused += o[i].deliver.reused;
+		sum->deliver.bounces += o[i].deliver.bounces;
+		sum->deliver.waiting += o[i].deliver.waiting;
+		sum->deliver.active += o[i].deliver.active;
+		sum->deliver.pooled += o[i].deliver.pooled;
+		sum->policy.calls += o[i].policy.calls;
+		sum->policy.errors += o[i].policy.errors;
+		sum->policy.limits += o[i].policy.limits;
+		sum->policy.waiting += o[i].policy.waiting;
+		sum->policy.stale_tickets += o[i].policy.stale_tickets;
+		sum->policy.lua_bytes += o[i].policy.lua_bytes;
+		if (!o[i].dns_is_trusted) {
+			sum->dns_is_trusted = false;
+			memcpy(sum->dns_why, o[i].dns_why, sizeof sum->dns_why);
+		}
+	}
+	free(o);
+}
+
+static void
+metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	struct daemon *d = owner;
+	struct store_stats st;
+	struct order s;
+
+	add_stats(d, &s);
+	store_stats(d->store, &st);
+	const struct ctl_metric all[] = {
+		{ "sallyport_sessions_total", "Sessions accepted", true, NULL, (double)s.stats.sessions },
+		{ "sallyport_sessions", "Sessions open now", false, NULL, (double)s.sessions },
+		{ "sallyport_messages_accepted_total", "Messages answered 250", true, NULL, (double)s.stats.accepted },
+		{ "sallyport_refused_total", "Refusals at reception", true, "class=\"5\"", (double)s.stats.rejected },
+		{ "sallyport_refused_total", "Refusals at reception", true, "class=\"4\"", (double)s.stats.deferred },
+		{ "sallyport_bytes_accepted_total", "Octets of accepted messages", true, NULL, (double)s.stats.bytes },
+		{ "sallyport_attempts_total", "Delivery attempts", true, NULL, (double)s.deliver.attempts },
+		{ "sallyport_deliveries_total", "Recipients by outcome", true, "outcome=\"delivered\"", (double)s.deliver.delivered },
+		{ "sallyport_deliveries_total", "Recipients by outcome", true, "outcome=\"deferred\"", (double)s.deliver.deferred },
+		{ "sallyport_deliveries_total", "Recipients by outcome", true, "outcome=\"failed\"", (double)s.deliver.failed },
+		{ "sallyport_sent_total", "Transactions by protection", true, "protection=\"verified\"", (double)s.deliver.over_verified_tls },
+		{ "sallyport_sent_total", "Transactions by protection", true, "protection=\"encrypted\"", (double)s.deliver.over_tls },
+		{ "sallyport_sent_total", "Transactions by protection", true, "protection=\"clear\"", (double)s.deliver.in_clear },
+		{ "sallyport_sent_requiretls_total", "Transactions with REQUIRETLS", true, NULL, (double)s.deliver.with_requiretls },
+		{ "sallyport_connections_total", "Connections to next hops", true, NULL, (double)s.deliver.connections },
+		{ "sallyport_connections_reused_total", "Transactions on a kept connection", true, NULL, (double)s.deliver.reused },
+		{ "sallyport_notices_total", "Notices sent to senders", true, NULL, (double)s.deliver.bounces },
+		{ "sallyport_queue_messages", "Messages in the queue", false, NULL, (double)st.messages },
+		{ "sallyport_queue_recipients", "Recipients in the queue", false, NULL, (double)st.recipients },
+		{ "sallyport_queue_held", "Recipients on hold", false, NULL, (double)st.held },
+		{ "sallyport_queue_active", "Recipients being delivered", false, NULL, (double)st.active },
+		{ "sallyport_commits_total", "Commits of the queue database", true, NULL, (double)st.commits },
+		{ "sallyport_commit_longest_seconds", "Longest commit", false, NULL, (double)st.longest_commit_us / 1e6 },
+		{ "sallyport_policy_calls_total", "Hook calls", true, NULL, (double)s.policy.calls },
+		{ "sallyport_policy_errors_total", "Handlers that failed", true, NULL, (double)s.policy.errors },
+		{ "sallyport_policy_limits_total", "Handlers that exceeded a limit", true, NULL, (double)s.policy.limits },
+		{ "sallyport_policy_lua_bytes", "Memory of the Lua states", false, NULL, (double)s.policy.lua_bytes },
+		{ "sallyport_dnssec_trusted", "1 when DNSSEC validation passed its self-test", false, NULL, s.dns_is_trusted ? 1 : 0 },
+	};
+
+	for (size_t i = 0; i < NELEMS(all); i++)
+		fn(arg, &all[i]);
+}
+
+static json_t *
+status(void *owner)
+{
+	struct daemon *d = owner;
+	struct store_stats st;
+	struct order s;
+	char since[32];
+
+	add_stats(d, &s);
+	store_stats(d->store, &st);
+	date_iso8601(since, sizeof since, d->started_ms);
+	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I},"
+	    " s:{s:I, s:I, s:I}, s:{s:b, s:s}, s:s}",
+	    "version", PACKAGE_VERSION, "hostname", d->setup->conf->identity.hostname,
+	    "generation", policy_bundle_id(d->setup->bundle), "workers", (int)d->n, "since", since,
+	    "queue", "messages", (json_int_t)st.messages, "recipients", (json_int_t)st.recipients,
+	    "active", (json_int_t)st.active, "held", (json_int_t)st.held,
+	    "sessions", "now", (json_int_t)s.sessions, "total", (json_int_t)s.stats.sessions,
+	    "messages", "accepted", (json_int_t)s.stats.accepted, "delivered", (json_int_t)s.deliver.delivered,
+	    "deferred", (json_int_t)s.deliver.deferred, "failed", (json_int_t)s.deliver.failed,
+	    "notices", (json_int_t)s.deliver.bounces,
+	    "sent", "verified", (json_int_t)s.deliver.over_verified_tls, "encrypted",
+	    (json_int_t)s.deliver.over_tls, "clear", (json_int_t)s.deliver.in_clear,
+	    "dnssec", "trusted", (int)s.dns_is_trusted, "why", s.dns_is_trusted ? "ok" : s.dns_why,
+	    "storage", store_may_accept(d->store, 0) == STORE_OK ? "ok" :
+	        store_may_accept(d->store, 0) == STORE_FULL ? "full" : "failed");
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status };
+
+/* ---- Start ---- */
+
+static int
+bind_all(struct daemon *d, struct err *err)
+{
+	const struct conf *c = d->setup->conf;
+	size_t total = 0;
+
+	for (size_t i = 0; i < c->nlisteners; i++)
+		total += c->listeners[i].nbind;
+	d->bound = xcalloc(d->n, sizeof(struct bound *));
+	d->nbound = xcalloc(d->n, sizeof *d->nbound);
+	for (unsigned w = 0; w < d->n; w++)
+		d->bound[w] = xcalloc(total, sizeof **d->bound);
+	for (size_t i = 0; i < c->nlisteners; i++) {
+		for (size_t k = 0; k < c->listeners[i].nbind; k++) {
+			struct net_addr a;
+			unsigned sockets;
+
+			if (net_addr_parse(&a, slice_of(c->listeners[i].bind[k]), 25, err) != 0)
+				return -1;
+			/* A Unix socket has no SO_REUSEPORT: one worker takes what comes there. */
+			sockets = a.ss.ss_family == AF_UNIX ? 1 : d->n;
+			for (unsigned w = 0; w < sockets; w++) {
+				int fd = net_listen(&a, sockets > 1, err);
+
+				if (fd < 0) {
+					err_prefix(err, "listeners.%s", c->listeners[i].name);
+					return -1;
+				}
+				d->bound[w][d->nbound[w]++] = (struct bound){ i, fd };
+			}
+		}
+	}
+	return 0;
+}
+
+static int
+prepare_directories(const struct conf *c, struct err *err)
+{
+	char *dir = xstrdup(c->service.control), *slash = strrchr(dir, '/');
+	int rc = 0;
+
+	if (slash != NULL && slash != dir) {
+		*slash = '\0';
+		rc = privileges_own(dir, c->service.user, err);
+	}
+	free(dir);
+	if (rc == 0)
+		rc = privileges_own(c->service.state, c->service.user, err);
+	return rc;
+}
+
+static int
+open_log(const struct conf *c, struct err *err)
+{
+	struct log_conf lc = { c->log.file, c->log.json, (enum log_level)c->log.level };
+
+	return log_open(&lc, err);
+}
+
+static int
+start(struct daemon *d, struct err *err)
+{
+	const struct conf *c = d->setup->conf;
+	struct store_conf sc = { .path = c->queue.path, .min_free_percent = c->queue.min_free_percent,
+		.max_bytes = c->queue.max_bytes, .max_messages = c->queue.max_messages,
+		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5 };
+	struct ctl_conf cc = { c->service.control, c->service.http_text };
+	sigset_t all, old;
+
+	d->n = c->service.workers;
+	if (bind_all(d, err) != 0 || prepare_directories(c, err) != 0 || open_log(c, err) != 0 ||
+	    privileges_drop(c->service.user, err) != 0)
+		return -1;
+	privileges_harden();
+	d->store = store_open(&sc, err);
+	if (d->store == NULL)
+		return -1;
+	/* Signals are the main thread's alone. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	log_start();
+	d->sessions = sessions_count_new();
+	d->workers = xcalloc(d->n, sizeof(struct worker *));
+	d->worker_mbs = xcalloc(d->n, sizeof(struct mailbox *));
+	for (unsigned i = 0; i < d->n; i++) {
+		d->workers[i] = worker_new(i, d->n, d->mb, d->store, d->sessions);
+		d->workers[i]->all = d->workers;
+		d->worker_mbs[i] = d->workers[i]->mb;
+	}
+	for (unsigned i = 0; i < d->n; i++)
+		if (worker_start(d->workers[i], d->bound[i], d->nbound[i], err) != 0)
+			return -1;
+	d->threads_run = true;
+	if (!order_all(d, ORDER_LOAD, d->setup, NULL, ORDER_MS, err))
+		return -1;
+	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
+	/* Only now is there somebody to hand out to what was waiting. */
+	if (store_start(d->store, d->worker_mbs, worker_on_due, err) != 0)
+		return -1;
+	d->store_started = true;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	d->ctl = ctl_new(d->base, &cc, d->store, d->mb, &ctl_ops, d, err);
+	if (d->ctl == NULL)
+		return -1;
+	order_all(d, ORDER_LISTEN, NULL, NULL, ORDER_MS, NULL);
+	return 0;
+}
+
+/* ---- Signals and the end ---- */
+
+static void
+on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct err err = { "" };
+
+	switch (sig) {
+	case SIGHUP:
+		log_reopen();
+		notify("RELOADING=1");
+		reload(d, &err);
+		notify("READY=1");
+		break;
+	case SIGUSR1:
+		log_reopen();
+		break;
+	default:
+		log_info("stopping", LOG_S("signal", sig == SIGTERM ? "TERM" : "INT"));
+		d->stop_asked = true;
+		event_base_loopbreak(d->base);
+	}
+}
+
+static void
+shut_down(struct daemon *d)
+{
+	notify("STOPPING=1");
+	if (d->threads_run) {
+		if (d->store_started)
+			order_all(d, ORDER_DRAIN, NULL, NULL, d->setup->conf->limits.shutdown_ms, NULL);
+		order_all(d, ORDER_CUT, NULL, NULL, 5000, NULL);
+	}
+	ctl_free(d->ctl);
+	/* Results of what was just delivered are still on their way; the workers' loops take the
+	 * answers until the store has nothing left to say. */
+	if (d->store_started)
+		store_close(d->store);
+	if (d->threads_run) {
+		order_all(d, ORDER_STOP, NULL, NULL, 5000, NULL);
+		for (unsigned i = 0; i < d->n; i++)
+			pthread_join(d->workers[i]->thread, NULL);
+	}
+	for (unsigned i = 0; d->workers != NULL && i < d->n; i++)
+		if (d->workers[i] != NULL)
+			worker_free(d->workers[i]);
+	store_free(d->store);
+	if (d->sessions != NULL)
+		sessions_count_free(d->sessions);
+}
+
+static void
+daemon_free(struct daemon *d)
+{
+	for (size_t i = 0; i < NELEMS(d->signals); i++)
+		if (d->signals[i] != NULL)
+			event_free(d->signals[i]);
+	for (unsigned i = 0; d->bound != NULL && i < d->n; i++)
+		free(d->bound[i]);
+	free(d->bound);
+	free(d->nbound);
+	free(d->workers);
+	free(d->worker_mbs);
+	mailbox_free(d->mb);
+	mailbox_free(d->answers);
+	if (d->base != NULL)
+		event_base_free(d->base);
+	setup_unref(d->setup);
+}
+
+int
+gateway_run(const char *conf_file)
+{
+	static const int sigs[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+	struct daemon d = { .conf_file = conf_file, .started_ms = clock_wall_ms() };
+	struct err err = { "" };
+	char *errors;
+	int rc = 0;
+
+	signal(SIGPIPE, SIG_IGN);
+	net_tls_init();
+	d.setup = setup_new(conf_file, &errors);
+	if (d.setup == NULL) {
+		fprintf(stderr, "%s\n", errors);
+		free(errors);
+		return 1;
+	}
+	if (d.setup->conf->warnings != NULL)
+		log_warn("configuration", LOG_S("text", d.setup->conf->warnings));
+	d.base = event_base_new();
+	d.mb = mailbox_new(d.base, &d);
+	d.answers = mailbox_new(NULL, NULL);
+	for (size_t i = 0; i < NELEMS(sigs); i++) {
+		d.signals[i] = evsignal_new(d.base, sigs[i], on_signal, &d);
+		evsignal_add(d.signals[i], NULL);
+	}
+	if (start(&d, &err) != 0) {
+		log_error("cannot start", LOG_S("why", err.text));
+		fprintf(stderr, "sallyportd: %s\n", err.text);
+		rc = 1;
+	} else {
+		log_info("started", LOG_S("version", PACKAGE_VERSION), LOG_S("host", d.setup->conf->identity.hostname),
+		    LOG_U("workers", d.n), LOG_B("gen", policy_bundle_id(d.setup->bundle), 12));
+		notify("READY=1");
+		event_base_dispatch(d.base);
+	}
+	shut_down(&d);
+	log_info("stopped", LOG_I("status", rc));
+	log_stop();
+	daemon_free(&d);
+	return rc;
+}

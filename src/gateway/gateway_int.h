@@ -1,0 +1,117 @@
+#ifndef GATEWAY_GATEWAY_INT_H
+#define GATEWAY_GATEWAY_INT_H
+
+#include <event2/event.h>
+#include <pthread.h>
+
+#include "conf/conf.h"
+#include "deliver/deliver.h"
+#include "deliver/routing.h"
+#include "dns/dns.h"
+#include "gateway/gateway.h"
+#include "policy/policy.h"
+#include "queue/store.h"
+#include "smtp/smtp.h"
+
+/* ---- setup.c: one reading of the configuration ---- */
+struct setup {
+	atomic_int refs;
+	struct conf *conf;
+	struct policy_bundle *bundle;
+	struct tls_client *tls;		/* for tls.trust */
+	struct smtp_server_conf *listeners;	/* same order as conf->listeners */
+	struct mx_conf mx;
+	const char *self_names[3];
+	struct net_addr *self_addrs;
+};
+/* NULL with every problem in *errors (heap). */
+struct setup *setup_new(const char *conf_file, char **errors);
+struct setup *setup_ref(struct setup *s);
+void setup_unref(struct setup *s);
+
+/* ---- sessions.c: how many there are, in all and for each address ---- */
+struct sessions_count;
+struct sessions_count *sessions_count_new(void);
+void sessions_count_free(struct sessions_count *c);
+/* NULL: one more is fine and was counted. Else the 421 to say. Any thread, no lock. */
+const char *sessions_enter(struct sessions_count *c, const struct net_addr *peer, unsigned max,
+    unsigned max_per_address);
+void sessions_leave(struct sessions_count *c, const struct net_addr *peer);
+unsigned sessions_now(const struct sessions_count *c);
+
+/* ---- worker.c ---- */
+struct generation {		/* one worker's; counted, one thread */
+	int refs;
+	struct worker *w;
+	struct setup *setup;
+	struct policy_gen *gen;
+};
+struct generation *generation_ref(struct generation *g);
+void generation_unref(struct generation *g);
+
+struct worker_stats {
+	uint64_t sessions, accepted, rejected, deferred, bytes;
+};
+struct worker {
+	unsigned index, count;
+	pthread_t thread;
+	struct event_base *base;
+	struct mailbox *mb, *main_mb;
+	struct dns *dns;
+	struct policy *policy;
+	struct deliver *deliver;
+	struct smtp_server *smtp;
+	struct store *store;
+	struct sessions_count *sessions;
+	struct generation *now;		/* what new sessions and attempts begin with */
+	struct generation *next;	/* loaded, not yet active */
+	struct net_listener **listeners;
+	struct listener_of { struct worker *w; size_t listener; } *listener_of;
+	int *listener_fds;
+	size_t nlisteners;
+	struct setup *mx_holder;	/* keeps what deliver's mx_conf points to */
+	struct worker **all;		/* every worker: to post to */
+	struct worker_stats stats;
+	struct event *self_test_timer, *drain_timer;
+	struct order *drain_order;	/* to be answered when nothing is in flight */
+	bool stopping, deliver_idle;
+	bool dns_is_trusted;
+	char dns_why[200];
+};
+/* A socket that was bound in the main thread: which listener, its fd. */
+struct bound {
+	size_t listener;
+	int fd;
+};
+struct worker *worker_new(unsigned index, unsigned count, struct mailbox *main_mb, struct store *store,
+    struct sessions_count *sessions);
+int worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err);
+void worker_free(struct worker *w);		/* after its thread has ended */
+void worker_on_due(void *reader, struct mail *m);	/* store_start's on_due */
+/* Sends a committed message's recipients to the workers that own their destinations. Borrows msg. */
+void worker_dispatch(struct worker *w, struct msg *msg, const bool *active);
+
+/* From main to a worker and back, in one struct (see mailbox.h). */
+enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_LISTEN, ORDER_DRAIN,
+	ORDER_CUT, ORDER_STOP, ORDER_STATS };
+struct order {
+	struct mail mail;
+	enum order_kind what;
+	unsigned worker;		/* whom it went to */
+	struct setup *setup;		/* LOAD: a reference */
+	bool ok;
+	struct err err;
+	/* STATS */
+	struct worker_stats stats;
+	struct deliver_stats deliver;
+	struct policy_stats policy;
+	size_t sessions;
+	bool dns_is_trusted;
+	char dns_why[200];
+};
+void worker_order(struct worker *w, struct order *o);
+
+/* ---- reception.c ---- */
+extern const struct smtp_session_ops reception_ops;
+
+#endif

@@ -1,0 +1,13 @@
+#ifndef GATEWAY_PRIVILEGES_H
+#define GATEWAY_PRIVILEGES_H
+
+#include "base/base.h"
+
+/* Makes the directory (0700) if it is not there, and gives it to the user when root runs this. */
+int privileges_own(const char *path, const char *user, struct err *err);
+/* From root to `user`, checked. NULL: stay. */
+int privileges_drop(const char *user, struct err *err);
+/* No core dumps, no new privileges, files private, as many descriptors as allowed. */
+void privileges_harden(void);
+
+#endif

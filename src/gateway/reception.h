@@ -1,0 +1,12 @@
+#ifndef GATEWAY_RECEPTION_H
+#define GATEWAY_RECEPTION_H
+
+#include "gateway/gateway_int.h"
+
+/* One inbound session's side towards configuration, policy and store; `owner` of reception_ops. */
+struct reception *reception_new(struct worker *w, struct generation *g, size_t listener,
+    const struct net_addr *peer);
+/* For a session that never began; else reception_ops.closed frees it. */
+void reception_free(struct reception *r);
+
+#endif

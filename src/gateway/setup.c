@@ -1,0 +1,140 @@
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/gateway_int.h"
+
+struct setup *
+setup_ref(struct setup *s)
+{
+	atomic_fetch_add(&s->refs, 1);
+	return s;
+}
+
+void
+setup_unref(struct setup *s)
+{
+	if (s == NULL || atomic_fetch_sub(&s->refs, 1) > 1)
+		return;
+	for (size_t i = 0; s->listeners != NULL && i < s->conf->nlisteners; i++)
+		tls_server_unref(s->listeners[i].tls);
+	free(s->listeners);
+	free(s->self_addrs);
+	tls_client_unref(s->tls);
+	policy_bundle_unref(s->bundle);
+	conf_unref(s->conf);
+	free(s);
+}
+
+static const struct conf_identity *
+identity(const struct conf *c, const char *name)
+{
+	for (size_t i = 0; i < c->tls.nidentities; i++)
+		if (strcmp(c->tls.identities[i].name, name) == 0)
+			return &c->tls.identities[i];
+	return NULL;
+}
+
+static struct tls_server *
+make_tls(const struct conf *c, const struct conf_listener *l, struct err *err)
+{
+	struct tls_server_identity ids[64];
+	struct tls_server_conf tc = { .identities = ids, .min_version = c->tls.min_version,
+		.ask_client_cert = l->client_certs, .client_ca_file = c->tls.ca_file,
+		.session_context = l->name };
+
+	for (size_t i = 0; i < l->nidentities && i < NELEMS(ids); i++) {
+		const struct conf_identity *id = identity(c, l->identities[i]);
+
+		MUST(id != NULL);	/* conf_load has checked */
+		ids[tc.nidentities++] = (struct tls_server_identity){ id->name, id->cert, id->key };
+	}
+	return tls_server_new(&tc, err);
+}
+
+static int
+make_listener(struct setup *s, size_t i, struct err *err)
+{
+	static const enum smtp_starttls starttls[] = { SMTP_STARTTLS_OFF, SMTP_STARTTLS_OFFER,
+		SMTP_STARTTLS_REQUIRED };
+	const struct conf *c = s->conf;
+	const struct conf_listener *l = &c->listeners[i];
+	struct smtp_server_conf *to = &s->listeners[i];
+
+	*to = (struct smtp_server_conf){
+		.hostname = c->identity.hostname, .listener = l->name, .implicit_tls = l->implicit_tls,
+		.starttls = starttls[l->starttls], .requiretls = l->requiretls, .max_size = l->max_size,
+		.max_rcpts = l->max_rcpts, .max_messages = l->max_messages, .max_errors = c->limits.errors,
+		.max_junk = c->limits.junk, .command_ms = c->limits.command_ms,
+		.handshake_ms = c->limits.handshake_ms, .session_ms = c->limits.session_ms,
+		.data_ms = 60000, .spool_dir = c->service.state, .max_received = c->limits.received_hops,
+		.forbid_unauth_pipelining = true,
+	};
+	if (l->nidentities == 0)
+		return 0;
+	to->tls = make_tls(c, l, err);
+	if (to->tls == NULL) {
+		err_prefix(err, "listeners.%s", l->name);
+		return -1;
+	}
+	return 0;
+}
+
+static void
+make_mx(struct setup *s)
+{
+	const struct conf *c = s->conf;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->nlisteners; i++)
+		n += c->listeners[i].nbind;
+	s->self_addrs = xcalloc(n, sizeof *s->self_addrs);
+	n = 0;
+	for (size_t i = 0; i < c->nlisteners; i++)
+		for (size_t k = 0; k < c->listeners[i].nbind; k++)
+			if (net_addr_parse(&s->self_addrs[n], slice_of(c->listeners[i].bind[k]), 25, NULL) == 0)
+				n++;
+	s->self_names[0] = c->identity.hostname;
+	s->mx = (struct mx_conf){
+		.self_names = s->self_names, .self_addrs = s->self_addrs, .nself_addrs = n,
+		.max_hosts = c->delivery.max_hosts, .max_addrs = c->delivery.max_addrs,
+		.ipv4 = c->delivery.ipv4, .ipv6 = c->delivery.ipv6,
+		.allow_loopback = c->delivery.allow_loopback,
+	};
+}
+
+struct setup *
+setup_new(const char *conf_file, char **errors)
+{
+	struct setup *s = xcalloc(1, sizeof *s);
+	struct tls_client_conf tc;
+	struct err err = { "" };
+
+	*errors = NULL;
+	atomic_init(&s->refs, 1);
+	s->conf = conf_load(conf_file, true, errors);
+	if (s->conf == NULL) {
+		free(s);
+		return NULL;
+	}
+	s->listeners = xcalloc(s->conf->nlisteners, sizeof *s->listeners);
+	for (size_t i = 0; i < s->conf->nlisteners; i++)
+		if (make_listener(s, i, &err) != 0)
+			goto fail;
+	tc = (struct tls_client_conf){ s->conf->tls.ca_file, s->conf->tls.min_version };
+	s->tls = tls_client_new(&tc, &err);
+	if (s->tls == NULL) {
+		err_prefix(&err, "tls.trust");
+		goto fail;
+	}
+	s->bundle = policy_bundle_read(s->conf, LUALIBDIR, &err);
+	if (s->bundle == NULL)
+		goto fail;
+	make_mx(s);
+	return s;
+fail:
+	*errors = xstrdup(err.text);
+	setup_unref(s);
+	return NULL;
+}

@@ -1,0 +1,462 @@
+/* A worker: one event base and all that runs on it. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/gateway_int.h"
+#include "gateway/reception.h"
+
+#define SELF_TEST_S 600		/* how often resolver validation is tried anew */
+
+struct generation *
+generation_ref(struct generation *g)
+{
+	g->refs++;
+	return g;
+}
+
+void
+generation_unref(struct generation *g)
+{
+	if (g == NULL || --g->refs > 0)
+		return;
+	policy_gen_unref(g->gen);
+	setup_unref(g->setup);
+	free(g);
+}
+
+/* ---- Mail between workers ---- */
+
+struct handover {
+	struct mail mail;
+	struct msg *msg;
+	bool *mine;
+};
+
+static void
+handed_over(void *reader, struct mail *m)
+{
+	struct handover *h = (struct handover *)m;
+	struct worker *w = reader;
+
+	if (w->deliver != NULL)
+		deliver_add(w->deliver, h->msg, NULL, h->mine);
+	else
+		msg_unref(h->msg);
+	free(h->mine);
+	free(h);
+}
+
+void
+worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
+{
+	for (unsigned k = 0; k < w->count; k++) {
+		bool *mine = xcalloc(msg->nrcpts, sizeof *mine), any = false;
+		struct handover *h;
+
+		for (size_t i = 0; i < msg->nrcpts; i++) {
+			const struct msg_rcpt *r = &msg->rcpts[i];
+
+			mine[i] = active != NULL && active[i] &&
+			    store_shard(r->route, r->next_hop, w->count) == k;
+			any = any || mine[i];
+		}
+		if (!any || w->deliver == NULL) {
+			free(mine);
+			continue;
+		}
+		if (k == w->index) {
+			deliver_add(w->deliver, msg_ref(msg), NULL, mine);
+			free(mine);
+			continue;
+		}
+		h = xcalloc(1, sizeof *h);
+		h->mail.run = handed_over;
+		h->msg = msg_ref(msg);
+		h->mine = mine;
+		mailbox_post(w->all[k]->mb, &h->mail);
+	}
+}
+
+void
+worker_on_due(void *reader, struct mail *m)
+{
+	struct worker *w = reader;
+	struct store_due *d = (struct store_due *)m;
+	bool *mine;
+
+	if (m->kind == STORE_KIND_RECALL) {
+		if (w->deliver != NULL)
+			deliver_recall(w->deliver, ((struct store_recall *)m)->message);
+		free(m);
+		return;
+	}
+	mine = xmalloc(d->msg->nrcpts * sizeof *mine);
+	for (size_t i = 0; i < d->msg->nrcpts; i++)
+		mine[i] = true;
+	if (w->deliver != NULL)
+		deliver_add(w->deliver, msg_ref(d->msg), d->rcpts, mine);
+	free(mine);
+	store_due_free(d);
+}
+
+/* ---- What delivery asks of its worker ---- */
+
+static struct policy_gen *
+env_generation(void *owner)
+{
+	return policy_gen_ref(((struct worker *)owner)->now->gen);
+}
+
+static struct tls_client *
+env_tls(void *owner)
+{
+	return ((struct worker *)owner)->now->setup->tls;
+}
+
+static void
+env_dispatch(void *owner, struct msg *msg, const bool *active)
+{
+	worker_dispatch(owner, msg, active);
+}
+
+/* ---- Connections ---- */
+
+static void
+accepted(void *owner, int fd, const struct net_addr *peer)
+{
+	struct listener_of *lo = owner;
+	struct worker *w = lo->w;
+	struct generation *g = w->now;
+	const struct conf *c = g->setup->conf;
+	const char *no = sessions_enter(w->sessions, peer, c->limits.sessions, c->limits.sessions_per_address);
+	struct reception *r;
+	struct err err;
+
+	if (no != NULL) {
+		/* Cheap and at once: this is what a flood meets. */
+		if (!g->setup->listeners[lo->listener].implicit_tls)
+			(void)!send(fd, no, strlen(no), MSG_DONTWAIT | MSG_NOSIGNAL);
+		close(fd);
+		return;
+	}
+	r = reception_new(w, g, lo->listener, peer);
+	if (smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[lo->listener], &reception_ops, r, &err) == 0) {
+		log_warn("session not started", LOG_S("why", err.text));
+		reception_free(r);
+	}
+}
+
+static const struct net_listener_ops listener_ops = { accepted };
+
+/* ---- Orders from the main thread ---- */
+
+static void
+self_tested(void *owner, bool ok, const char *why)
+{
+	struct worker *w = owner;
+	struct timeval again = { SELF_TEST_S, 0 };
+
+	if (ok != w->dns_is_trusted || w->dns_why[0] == '\0') {
+		if (ok)
+			log_info("DNSSEC validation works", LOG_U("worker", w->index));
+		else
+			log_warn("DNSSEC validation cannot be trusted: REQUIRETLS mail by MX will wait",
+			    LOG_U("worker", w->index), LOG_S("why", why));
+	}
+	w->dns_is_trusted = ok;
+	snprintf(w->dns_why, sizeof w->dns_why, "%s", ok ? "ok" : why);
+	evtimer_add(w->self_test_timer, &again);
+}
+
+static void
+on_self_test(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->dns != NULL && !w->stopping)
+		dns_self_test(w->dns, w->now->setup->conf->dns.self_test_zone, self_tested, w);
+}
+
+static int
+make_dns(struct worker *w, const struct conf *c, struct err *err)
+{
+	struct dns_stub *stubs = xcalloc(c->dns.nstubs, sizeof *stubs);
+	struct dns_conf dc = { .forward = (const char *const *)c->dns.forward, .anchor_file = c->dns.anchor,
+		.stubs = stubs, .nstubs = c->dns.nstubs, .timeout_ms = c->dns.timeout_ms };
+
+	for (size_t i = 0; i < c->dns.nstubs; i++)
+		stubs[i] = (struct dns_stub){ c->dns.stubs[i].zone, (const char *const *)c->dns.stubs[i].servers,
+			c->dns.stubs[i].insecure };
+	w->dns = dns_new(w->base, &dc, err);
+	free(stubs);
+	return w->dns == NULL ? -1 : 0;
+}
+
+static void
+load(struct worker *w, struct order *o)
+{
+	struct generation *g;
+
+	generation_unref(w->next);
+	w->next = NULL;
+	if (w->dns == NULL) {
+		if (make_dns(w, o->setup->conf, &o->err) != 0)
+			return;
+		w->policy = policy_new(w->base, w->dns, w->index);
+	}
+	g = xcalloc(1, sizeof *g);
+	g->refs = 1;
+	g->w = w;
+	g->setup = setup_ref(o->setup);
+	g->gen = policy_gen_new(w->policy, o->setup->bundle, o->setup->conf, &o->err);
+	if (g->gen == NULL) {
+		generation_unref(g);
+		return;
+	}
+	w->next = g;
+	o->ok = true;
+}
+
+static void
+activate(struct worker *w)
+{
+	struct deliver_env env = { .base = w->base, .mb = w->mb, .dns = w->dns, .policy = w->policy,
+		.store = w->store, .worker = w->index, .workers = w->count, .generation = env_generation,
+		.tls = env_tls, .dispatch = env_dispatch, .owner = w };
+
+	MUST(w->next != NULL);
+	generation_unref(w->now);
+	w->now = w->next;
+	w->next = NULL;
+	if (w->deliver == NULL && !w->stopping) {
+		env.mx = &w->now->setup->mx;
+		w->mx_holder = setup_ref(w->now->setup);
+		w->deliver = deliver_new(&env);
+		on_self_test(-1, 0, w);
+	}
+}
+
+static void
+answer(struct order *o)
+{
+	mailbox_post(o->mail.reply_to, &o->mail);
+}
+
+static void
+close_listeners(struct worker *w)
+{
+	for (size_t i = 0; i < w->nlisteners; i++) {
+		net_listener_free(w->listeners[i]);
+		w->listeners[i] = NULL;
+	}
+}
+
+static void
+maybe_drained(struct worker *w)
+{
+	struct timeval soon = { 0, 50000 };
+
+	if (w->drain_order == NULL)
+		return;
+	if (!w->deliver_idle || smtp_server_sessions(w->smtp) > 0) {
+		evtimer_add(w->drain_timer, &soon);
+		return;
+	}
+	answer(w->drain_order);
+	w->drain_order = NULL;
+}
+
+static void
+on_drain_timer(evutil_socket_t fd, short what, void *arg)
+{
+	maybe_drained(arg);
+}
+
+static void
+delivery_idle(void *owner)
+{
+	struct worker *w = owner;
+	struct timeval now = { 0, 0 };
+
+	w->deliver_idle = true;
+	evtimer_add(w->drain_timer, &now);
+}
+
+static void
+drain(struct worker *w, struct order *o)
+{
+	w->stopping = true;
+	w->drain_order = o;
+	close_listeners(w);
+	smtp_server_drain(w->smtp);
+	deliver_drain(w->deliver, delivery_idle, w);
+	maybe_drained(w);
+}
+
+static void
+cut(struct worker *w)
+{
+	if (w->drain_order != NULL) {
+		answer(w->drain_order);
+		w->drain_order = NULL;
+	}
+	if (w->smtp != NULL) {
+		smtp_server_free(w->smtp);
+		w->smtp = NULL;
+	}
+	if (w->deliver != NULL) {
+		deliver_free(w->deliver);
+		w->deliver = NULL;
+	}
+}
+
+static void
+fill_stats(struct worker *w, struct order *o)
+{
+	o->stats = w->stats;
+	if (w->deliver != NULL)
+		deliver_stats(w->deliver, &o->deliver);
+	policy_stats(w->policy, &o->policy);
+	o->sessions = w->smtp == NULL ? 0 : smtp_server_sessions(w->smtp);
+	o->dns_is_trusted = w->dns_is_trusted;
+	snprintf(o->dns_why, sizeof o->dns_why, "%s", w->dns_why);
+}
+
+static void
+take_order(void *reader, struct mail *m)
+{
+	struct worker *w = reader;
+	struct order *o = (struct order *)m;
+
+	switch (o->what) {
+	case ORDER_LOAD:
+		load(w, o);
+		setup_unref(o->setup);
+		o->setup = NULL;
+		break;
+	case ORDER_ACTIVATE:
+		activate(w);
+		break;
+	case ORDER_DISCARD:
+		generation_unref(w->next);
+		w->next = NULL;
+		break;
+	case ORDER_LISTEN:
+		for (size_t i = 0; i < w->nlisteners; i++)
+			w->listeners[i] = net_listener_new(w->base, w->listener_fds[i], &listener_ops,
+			    &w->listener_of[i]);
+		break;
+	case ORDER_DRAIN:
+		drain(w, o);
+		return;		/* answered when it is done */
+	case ORDER_CUT:
+		cut(w);
+		break;
+	case ORDER_STOP:
+		event_base_loopbreak(w->base);
+		break;
+	case ORDER_STATS:
+		fill_stats(w, o);
+		break;
+	}
+	answer(o);
+}
+
+void
+worker_order(struct worker *w, struct order *o)
+{
+	o->mail.run = take_order;
+	mailbox_post(w->mb, &o->mail);
+}
+
+/* ---- Life ---- */
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	/* Keeps the loop from returning when it has nothing else. */
+}
+
+static void *
+worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct timeval long_time = { 3600, 0 };
+	struct event *tick = event_new(w->base, -1, EV_PERSIST, on_tick, NULL);
+	char name[16];
+
+	snprintf(name, sizeof name, "worker-%u", w->index);
+	pthread_setname_np(pthread_self(), name);
+	event_add(tick, &long_time);
+	event_base_dispatch(w->base);
+	event_free(tick);
+	return NULL;
+}
+
+struct worker *
+worker_new(unsigned index, unsigned count, struct mailbox *main_mb, struct store *store,
+    struct sessions_count *sessions)
+{
+	struct worker *w = xcalloc(1, sizeof *w);
+	struct event_config *cfg = event_config_new();
+
+	w->index = index;
+	w->count = count;
+	/* One thread uses the base; the mailbox's eventfd is how others reach it. */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	w->base = event_base_new_with_config(cfg);
+	event_config_free(cfg);
+	MUST(w->base != NULL);
+	w->mb = mailbox_new(w->base, w);
+	w->main_mb = main_mb;
+	w->store = store;
+	w->sessions = sessions;
+	w->smtp = smtp_server_new(w->base, index);
+	w->drain_timer = evtimer_new(w->base, on_drain_timer, w);
+	w->self_test_timer = evtimer_new(w->base, on_self_test, w);
+	return w;
+}
+
+int
+worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err)
+{
+	w->nlisteners = nbound;
+	w->listeners = xcalloc(nbound, sizeof(struct net_listener *));
+	w->listener_of = xcalloc(nbound, sizeof *w->listener_of);
+	w->listener_fds = xcalloc(nbound, sizeof *w->listener_fds);
+	for (size_t i = 0; i < nbound; i++) {
+		w->listener_of[i] = (struct listener_of){ w, bound[i].listener };
+		w->listener_fds[i] = bound[i].fd;
+	}
+	if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+		err_set(err, "cannot start a worker thread");
+		return -1;
+	}
+	return 0;
+}
+
+void
+worker_free(struct worker *w)
+{
+	cut(w);
+	mailbox_drain(w->mb);
+	close_listeners(w);
+	generation_unref(w->next);
+	generation_unref(w->now);
+	policy_free(w->policy);
+	dns_free(w->dns);
+	setup_unref(w->mx_holder);
+	event_free(w->drain_timer);
+	event_free(w->self_test_timer);
+	mailbox_free(w->mb);
+	event_base_free(w->base);
+	free(w->listeners);
+	free(w->listener_of);
+	free(w->listener_fds);
+	free(w);
+}

@@ -1,0 +1,723 @@
+/* Calls: chains, verdicts, waiting, failing. A run goes
+ *
+ *   FREE -> RUNNING -> (WAITING -> RUNNING)* -> FREE
+ *
+ * policy_call takes a run from the pool and walks the chain; rules and matchers are carried out in
+ * C, Lua handlers on the run's coroutine. A handler that waits leaves the run in the table of
+ * numbers until its answer comes (policy_run_resume), its time is up (on_wall) or it is cancelled.
+ * Everything that goes wrong ends in handler_failed. */
+#include "config.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "policy/policy_int.h"
+
+#define POOL_MAX 64
+#define DEFAULT_WALL_MS 10000
+
+const char *const policy_hook_names[] = {
+	"connect", "helo", "tls", "mail", "rcpt", "data", "message", "disconnect", "route", "tls_policy",
+	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log", NULL
+};
+
+const char *
+policy_hook_name(enum policy_hook h)
+{
+	return h < HOOKS ? policy_hook_names[h] : "load";
+}
+
+enum policy_hook
+policy_hook_parse(struct slice name)
+{
+	enum policy_hook h = 0;
+
+	while (h < HOOKS && !slice_is(name, policy_hook_names[h]))
+		h++;
+	return h;
+}
+
+/* ---- Runs and their coroutines ---- */
+
+struct policy_run *
+policy_run_new(struct policy_gen *g)
+{
+	struct policy_run *r = xcalloc(1, sizeof *r);
+
+	r->gen = g;
+	r->hook = HOOKS;
+	r->co_ref = r->predicate_ref = LUA_NOREF;
+	return r;
+}
+
+void
+policy_run_free(struct policy_run *r)
+{
+	if (r == NULL)
+		return;
+	if (r->wall_timer != NULL)
+		event_free(r->wall_timer);
+	verdict_fini(&r->v);
+	verdict_fini(&r->hv);
+	free(r);
+}
+
+/* In a protected call. */
+static int
+make_coroutine(lua_State *L)
+{
+	struct policy_run *r = lua_touserdata(L, 1);
+	lua_State *co = lua_newthread(L);
+
+	*(struct policy_run **)lua_getextraspace(co) = r;
+	if (!lua_checkstack(co, 40))
+		luaL_error(L, "not enough memory");
+	r->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	r->co = co;
+	return 0;
+}
+
+static bool
+need_coroutine(struct policy_run *r)
+{
+	lua_State *L = r->gen->L;
+	bool ok;
+
+	if (r->co != NULL)
+		return true;
+	lua_pushcfunction(L, make_coroutine);
+	lua_pushlightuserdata(L, r);
+	ok = lua_pcall(L, 1, 0, 0) == LUA_OK;
+	if (!ok)
+		lua_pop(L, 1);
+	return ok;
+}
+
+/* After anything but a clean finish. After a kill from the hook Lua leaves hooks off in that
+ * coroutine, so nothing may run on it any more, not even to-be-closed variables: it is only let
+ * go. One that was stopped while waiting is closed; what it still wants to do is killed (P2). */
+static void
+drop_coroutine(struct policy_run *r, bool close)
+{
+	lua_State *co = r->co;
+	enum policy_kill killed = r->killed;
+
+	if (co == NULL)
+		return;
+	if (close) {
+		r->killed = KILL_CANCEL;
+		lua_sethook(co, policy_count_hook, LUA_MASKCOUNT, 1);
+#ifdef HAVE_LUA_CLOSETHREAD
+		lua_closethread(co, NULL);
+#else
+		lua_resetthread(co);
+#endif
+		r->killed = killed;
+	}
+	r->co = NULL;
+	luaL_unref(r->gen->L, LUA_REGISTRYINDEX, r->co_ref);
+	r->co_ref = LUA_NOREF;
+}
+
+void
+policy_run_reset_handler(struct policy_run *r)
+{
+	r->killed = KILL_NONE;
+	r->err.text[0] = '\0';
+	r->instructions = r->steps = 0;
+	r->mem_grown = 0;
+	r->made = r->lines = r->waits = 0;
+	r->now_ms = 0;
+	r->rng[0] = r->rng[1] = 0;
+	r->wall_deadline_ms = 0;
+	r->predicate_ref = LUA_NOREF;
+}
+
+static struct policy_run *
+run_get(struct policy_gen *g, enum policy_hook hook, struct policy_subject *s)
+{
+	struct policy_run *r = g->pool;
+
+	if (r != NULL) {
+		g->pool = r->next;
+		g->npool--;
+	} else {
+		r = policy_run_new(g);
+	}
+	r->hook = hook;
+	r->s = s;
+	r->epoch = ++g->epoch;
+	r->v_mandatory = r->normal_done = false;
+	r->at = 0;
+	r->h = NULL;
+	r->ticket = 0;
+	return r;
+}
+
+static void
+run_put(struct policy_run *r)
+{
+	struct policy_gen *g = r->gen;
+
+	if (r->v.kind != VERDICT_NONE || r->v.is_error)
+		verdict_fini(&r->v);
+	policy_run_forget(r);
+	r->s = NULL;
+	r->epoch = 0;
+	if (g->npool >= POOL_MAX) {
+		drop_coroutine(r, false);
+		policy_run_free(r);
+		return;
+	}
+	r->next = g->pool;
+	g->pool = r;
+	g->npool++;
+}
+
+/* ---- Failing ---- */
+
+static void
+make_ref(char ref[8])
+{
+	static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+	unsigned char rnd[4] = { 0 };
+
+	if (getrandom(rnd, sizeof rnd, GRND_NONBLOCK) != sizeof rnd)
+		memcpy(rnd, &(uint32_t){ (uint32_t)clock_mono_ns() }, 4);
+	for (int i = 0; i < 4; i++)
+		ref[i] = alphabet[rnd[i] & 31];
+	ref[4] = '\0';
+}
+
+/* In a protected call on the main state: what the coroutine died of. Pushes the text. */
+static int
+describe_error(lua_State *L)
+{
+	lua_State *co = lua_touserdata(L, 1);
+
+	luaL_traceback(L, co, "", 0);
+	return 1;
+}
+
+static void
+take_error(struct policy_run *r, int status, char trace[1024])
+{
+	lua_State *L = r->gen->L, *co = r->co;
+	char where[96];
+
+	trace[0] = '\0';
+	if (status == LUA_ERRMEM && r->killed == KILL_NONE)
+		r->killed = KILL_MEMORY;
+	policy_where(co, where, sizeof where);
+	if (r->killed != KILL_NONE)
+		err_set(&r->err, "%s%s%s", where, where[0] == '\0' ? "" : ": ", policy_kill_name(r->killed));
+	else if (lua_type(co, -1) == LUA_TSTRING)
+		err_set(&r->err, "%s", lua_tostring(co, -1));
+	else if (policy_error_text(co, -1) != NULL)
+		err_set(&r->err, "%s: %s", where, policy_error_text(co, -1));
+	else	/* __tostring of a table would run the policy's code outside its budget */
+		err_set(&r->err, "%s: error value is a %s", where, luaL_typename(co, -1));
+	lua_pushcfunction(L, describe_error);
+	lua_pushlightuserdata(L, co);
+	if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) {
+		const char *nl = strchr(lua_tostring(L, -1), '\n');
+
+		snprintf(trace, 1024, "%s", nl == NULL ? "" : nl + 1);
+	}
+	lua_pop(L, 1);
+}
+
+/* The log line of a failure, and the chain's outcome. True when the chain is over. */
+static bool
+handler_failed(struct policy_run *r, const char *trace)
+{
+	struct policy *p = r->gen->policy;
+	struct handler *h = r->h;
+	char ref[8];
+	bool harmless = h->observe || h->level == POLICY_ADVISORY;
+
+	make_ref(ref);
+	h->errors++;
+	p->stats.errors++;
+	if (r->killed != KILL_NONE)
+		p->stats.limits++;
+	log_error("policy failed", LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
+	    LOG_S("where", h->where), LOG_S("error", r->err.text), LOG_S("ref", ref),
+	    LOG_S("outcome", harmless ? "none" : "fixed"),
+	    LOG_B("gen", policy_gen_id(r->gen), 12),
+	    r->s->session != NULL && r->s->session->info != NULL ?
+	    LOG_ID("session", r->s->session->info->id) : LOG_S("session", NULL),
+	    r->s->msg != NULL ? LOG_ID("message", r->s->msg->id) : LOG_S("message", NULL),
+	    LOG_S("trace", trace == NULL || trace[0] == '\0' ? NULL : trace));
+	if (harmless)
+		return false;
+	if (r->hook >= HOOK_UNMET || r->hook == HOOK_DISCONNECT) {
+		/* As if this handler had said nothing; the others are still heard, such as one that
+		 * takes inside names out of a notice. */
+		if (r->v.kind == VERDICT_NONE)
+			policy_verdict_error(&r->v, r->hook, ref);
+		return false;
+	}
+	policy_verdict_error(&r->v, r->hook, ref);
+	snprintf(r->v.handler, sizeof r->v.handler, "%s", h->name);
+	snprintf(r->v.where, sizeof r->v.where, "%s", h->where);
+	return true;
+}
+
+/* ---- Verdicts ---- */
+
+/* Severity where the order is defined; 0 for kinds outside it. */
+static int
+rank(enum verdict_kind k)
+{
+	return k <= VERDICT_DROP ? (int)k : 0;
+}
+
+/* What of old and new is kept when `new` comes from a mandatory handler: the more restrictive
+ * where that is defined, else the first mandatory one; relax and caps stand behind everything. */
+static bool
+new_wins(const struct policy_run *r, const struct verdict *new)
+{
+	enum verdict_kind o = r->v.kind, n = new->kind;
+
+	if (o == VERDICT_NONE)
+		return true;
+	if (n == VERDICT_RELAX || n == VERDICT_CAPS)
+		return false;
+	if (o == VERDICT_RELAX || o == VERDICT_CAPS)
+		return true;
+	if (rank(o) > 0 && rank(n) > 0)
+		return rank(n) > rank(o);
+	return !r->v_mandatory;
+}
+
+static void
+combine(struct policy_run *r, struct verdict *new)
+{
+	unsigned hide = r->v.hide_ext | new->hide_ext;
+	enum tls_level level = r->v.level > new->level ? r->v.level : new->level;
+	bool both_tls = r->v.kind == VERDICT_TLS && new->kind == VERDICT_TLS;
+
+	if (new_wins(r, new)) {
+		verdict_fini(&r->v);
+		verdict_move(&r->v, new);
+	} else {
+		verdict_fini(new);
+	}
+	r->v_mandatory = true;
+	if (r->v.kind == VERDICT_CAPS)
+		r->v.hide_ext = hide;
+	if (both_tls)
+		r->v.level = level;	/* a floor is only ever raised */
+}
+
+static bool
+reject_verdict(struct policy_run *r, const char *why)
+{
+	err_set(&r->err, "%s: gw.%s %s '%s'", r->hv.where, verdict_kind_name(r->hv.kind), why,
+	    policy_hook_name(r->hook));
+	verdict_fini(&r->hv);
+	return handler_failed(r, NULL);
+}
+
+/* The handler came to its end: its verdict is in r->hv. True when the chain is over. */
+static bool
+handler_done(struct policy_run *r)
+{
+	const struct handler *h = r->h;
+	struct verdict *v = &r->hv;
+
+	if (v->kind == VERDICT_NONE) {
+		if (r->made > 0)
+			log_warn("policy made a verdict but did not return it",
+			    LOG_S("handler", h->name), LOG_S("hook", policy_hook_name(r->hook)),
+			    LOG_S("where", r->made_where));
+		return false;
+	}
+	if (!policy_verdict_is_legal(r->hook, v->kind))
+		return reject_verdict(r, "is not a verdict for the hook");
+	if (v->relay && r->hook != HOOK_RCPT)
+		return reject_verdict(r, "with relay = true is for the hook 'rcpt', not for");
+	if (h->observe)
+		return reject_verdict(r, "came from a handler that only observes the hook");
+	policy_verdict_settle(v);
+	snprintf(v->handler, sizeof v->handler, "%s", h->name);
+	if (v->where[0] == '\0')
+		snprintf(v->where, sizeof v->where, "%s", h->where);
+	if (h->level == POLICY_ADVISORY) {
+		log_info("policy would have", LOG_S("verdict", verdict_kind_name(v->kind)),
+		    LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
+		    LOG_S("where", v->where), LOG_S("reason", v->reason),
+		    r->s->msg != NULL ? LOG_ID("message", r->s->msg->id) : LOG_S("message", NULL));
+		verdict_fini(v);
+		return false;
+	}
+	if (h->level == POLICY_MANDATORY) {
+		combine(r, v);
+		return false;
+	}
+	verdict_fini(&r->v);
+	verdict_move(&r->v, v);
+	r->normal_done = true;
+	return false;
+}
+
+/* ---- Lua handlers ---- */
+
+/* On the coroutine, below lua_resume: looks at what the handler returned. */
+static int
+entry_done(lua_State *co, int status, lua_KContext ctx)
+{
+	struct policy_run *r = policy_run_of(co);
+	const struct verdict *v;
+
+	if (r->predicate_ref != LUA_NOREF) {
+		r->predicate = lua_toboolean(co, -2);
+		return 0;
+	}
+	if (!lua_isnil(co, -1))
+		return luaL_error(co, "%s: handler '%s' returned more than one value", r->h->where, r->h->name);
+	if (lua_isnil(co, -2))
+		return 0;
+	v = policy_verdict_peek(co, -2);
+	if (v == NULL)
+		return luaL_error(co, "%s: handler '%s' returned a %s; it must return nil or a verdict such "
+		    "as gw.reject{...}", r->h->where, r->h->name, luaL_typename(co, -2));
+	policy_verdict_copy(&r->hv, v);
+	return 0;
+}
+
+static int
+entry(lua_State *co)
+{
+	struct policy_run *r = policy_run_of(co);
+	bool predicate = r->predicate_ref != LUA_NOREF;
+
+	lua_rawgeti(co, LUA_REGISTRYINDEX, predicate ? r->predicate_ref : r->h->fn_ref);
+	lua_callk(co, policy_push_args(co, r), 2, 0, entry_done);
+	return entry_done(co, LUA_OK, 0);
+}
+
+enum lua_end { LUA_DONE, LUA_WAITS, LUA_FAILED };
+
+/* Starts the coroutine or goes on with it. */
+static enum lua_end
+go(struct policy_run *r, bool first, char trace[1024])
+{
+	lua_State *co = r->co;
+	int status, n = 0;
+
+	policy_slice_begin(r, co);
+	if (first)
+		lua_pushcfunction(co, entry);
+	status = lua_resume(co, NULL, 0, &n);
+	policy_slice_end(r);
+	if (status == LUA_OK) {
+		lua_settop(co, 0);
+		return LUA_DONE;
+	}
+	if (status == LUA_YIELD && r->wait != NULL)
+		return LUA_WAITS;
+	if (status == LUA_YIELD) {
+		err_set(&r->err, "the coroutine stopped without waiting for anything");
+		trace[0] = '\0';
+	} else {
+		take_error(r, status, trace);
+	}
+	verdict_fini(&r->hv);
+	drop_coroutine(r, r->killed == KILL_NONE);
+	return LUA_FAILED;
+}
+
+int
+policy_predicate(struct policy_run *r, int fn_ref)
+{
+	char trace[1024];
+	enum lua_end end;
+
+	if (!need_coroutine(r)) {
+		err_set(&r->err, "not enough memory for a coroutine");
+		return -1;
+	}
+	r->predicate_ref = fn_ref;
+	r->predicate = 0;
+	end = go(r, true, trace);
+	r->predicate_ref = LUA_NOREF;
+	return end == LUA_DONE ? r->predicate : -1;
+}
+
+/* ---- Chains ---- */
+
+enum step { STEP_NEXT, STEP_OVER, STEP_WAIT };
+
+static enum step
+run_lua(struct policy_run *r)
+{
+	char trace[1024];
+
+	if (!need_coroutine(r)) {
+		err_set(&r->err, "not enough memory for a coroutine");
+		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+	}
+	switch (go(r, true, trace)) {
+	case LUA_WAITS: return STEP_WAIT;
+	case LUA_DONE: return handler_done(r) ? STEP_OVER : STEP_NEXT;
+	default: return handler_failed(r, trace) ? STEP_OVER : STEP_NEXT;
+	}
+}
+
+static enum step
+run_handler(struct policy_run *r, struct handler *h)
+{
+	int hit;
+
+	r->h = h;
+	policy_run_reset_handler(r);
+	h->calls++;
+	if (h->when != NULL) {
+		hit = policy_matcher_eval(r, h->when);
+		if (hit < 0)
+			return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+		if (hit == 0)
+			return STEP_NEXT;
+	}
+	h->hits++;
+	if (h->rule == NULL)
+		return run_lua(r);
+	if (policy_rule_run(r, h->rule, &r->hv) != 0) {
+		verdict_fini(&r->hv);
+		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+	}
+	if (r->hv.kind == VERDICT_NONE)
+		return STEP_NEXT;
+	snprintf(r->hv.where, sizeof r->hv.where, "%s", h->where);
+	return handler_done(r) ? STEP_OVER : STEP_NEXT;
+}
+
+/* From the handler at r->at on. False: the run waits. */
+static bool
+run_chain(struct policy_run *r)
+{
+	const struct chain *c = &r->gen->chains[r->hook];
+
+	while (r->at < c->n) {
+		struct handler *h = c->v[r->at++];
+		enum step step;
+
+		if (r->normal_done && h->level == POLICY_NORMAL && !h->observe)
+			continue;
+		step = run_handler(r, h);
+		if (step == STEP_WAIT)
+			return false;
+		if (step == STEP_OVER)
+			break;
+	}
+	return true;
+}
+
+/* ---- Waiting ---- */
+
+static void
+stop_waiting(struct policy_run *r)
+{
+	policy_wait_cancel(r);
+	if (r->wall_timer != NULL)
+		evtimer_del(r->wall_timer);
+}
+
+/* The chain came to its end after having waited: tells the owner. */
+static void
+finish_later(struct policy_run *r)
+{
+	struct policy_gen *g = r->gen;
+	struct policy *p = g->policy;
+	policy_done *done = r->done;
+	void *owner = r->owner;
+	uint64_t ticket = r->ticket;
+	struct verdict v;
+
+	if (r->wall_timer != NULL)
+		evtimer_del(r->wall_timer);
+	slots_del(&p->runs, ticket);
+	p->waiting--;
+	verdict_move(&v, &r->v);
+	run_put(r);
+	done(owner, ticket, &v);
+	verdict_fini(&v);
+	policy_gen_unref(g);
+}
+
+static void
+go_on(struct policy_run *r, bool over)
+{
+	if (over || run_chain(r))
+		finish_later(r);
+}
+
+void
+policy_run_resume(struct policy_run *r)
+{
+	char trace[1024];
+
+	switch (go(r, false, trace)) {
+	case LUA_WAITS: return;
+	case LUA_DONE: go_on(r, handler_done(r)); return;
+	default: go_on(r, handler_failed(r, trace));
+	}
+}
+
+static void
+on_wall(evutil_socket_t fd, short what, void *arg)
+{
+	struct policy_run *r = arg;
+
+	/* The C side first, so that nothing comes back to a coroutine that is gone. */
+	policy_wait_cancel(r);
+	r->killed = KILL_WALL;
+	err_set(&r->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
+	drop_coroutine(r, true);
+	verdict_fini(&r->hv);
+	go_on(r, handler_failed(r, NULL));
+}
+
+static void
+start_wall(struct policy_run *r)
+{
+	const struct conf *conf = r->gen->conf;
+	int64_t wall = r->h->wall_ms > 0 ? r->h->wall_ms : conf->policy.wall_ms, now = clock_mono_ms(), left;
+	struct timeval tv;
+
+	if (wall <= 0)
+		wall = DEFAULT_WALL_MS;
+	if (r->wall_deadline_ms == 0)
+		r->wall_deadline_ms = now + wall;
+	if (r->wall_timer == NULL)
+		r->wall_timer = evtimer_new(r->gen->policy->base, on_wall, r);
+	MUST(r->wall_timer != NULL);
+	left = r->wall_deadline_ms > now ? r->wall_deadline_ms - now : 0;
+	tv.tv_sec = left / 1000;
+	tv.tv_usec = left % 1000 * 1000;
+	evtimer_add(r->wall_timer, &tv);
+}
+
+int
+policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k)
+{
+	r->wait = w;
+	r->waits++;
+	start_wall(r);
+	return lua_yieldk(L, 0, 0, k);
+}
+
+/* ---- Public ---- */
+
+bool
+policy_gen_has(const struct policy_gen *g, enum policy_hook h)
+{
+	return g->chains[h].n > 0;
+}
+
+enum policy_when
+policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook, struct policy_subject *s,
+    struct verdict *v, policy_done *done, void *owner, uint64_t *ticket_out)
+{
+	struct policy_run *r;
+
+	memset(v, 0, sizeof *v);
+	if (g->chains[hook].n == 0)
+		return POLICY_NOW;
+	p->stats.calls++;
+	r = run_get(g, hook, s);
+	if (run_chain(r)) {
+		if (r->v.kind != VERDICT_NONE || r->v.is_error)
+			verdict_move(v, &r->v);
+		run_put(r);
+		return POLICY_NOW;
+	}
+	policy_gen_ref(g);
+	r->ticket = slots_add(&p->runs, r);
+	p->waiting++;
+	r->done = done;
+	r->owner = owner;
+	if (ticket_out != NULL)
+		*ticket_out = r->ticket;
+	return POLICY_LATER;
+}
+
+static void
+cancel_run(struct policy *p, struct policy_run *r)
+{
+	struct policy_gen *g = r->gen;
+
+	stop_waiting(r);
+	slots_del(&p->runs, r->ticket);
+	p->waiting--;
+	r->killed = KILL_CANCEL;
+	drop_coroutine(r, true);
+	verdict_fini(&r->hv);
+	run_put(r);
+	policy_gen_unref(g);
+}
+
+void
+policy_cancel(struct policy *p, uint64_t ticket)
+{
+	struct policy_run *r = ticket == 0 ? NULL : slots_get(&p->runs, ticket);
+
+	if (r == NULL)
+		p->stats.stale_tickets++;
+	else
+		cancel_run(p, r);
+}
+
+struct policy *
+policy_new(struct event_base *base, struct dns *dns, unsigned worker)
+{
+	struct policy *p = xcalloc(1, sizeof *p);
+
+	p->base = base;
+	p->dns = dns;
+	p->worker = worker;
+	slots_init(&p->runs);
+	return p;
+}
+
+static void
+cancel_one(void *obj, void *arg)
+{
+	cancel_run(arg, obj);
+}
+
+/* Generations may outlive the engine, held by sessions that are about to go; they can no longer be
+ * called. */
+void
+policy_free(struct policy *p)
+{
+	if (p == NULL)
+		return;
+	slots_each(&p->runs, cancel_one, p);
+	for (size_t i = 0; i < p->ngens; i++) {
+		p->gens[i]->policy = NULL;
+		for (struct policy_run *r = p->gens[i]->pool; r != NULL; r = r->next) {
+			if (r->wall_timer != NULL)
+				event_free(r->wall_timer);
+			r->wall_timer = NULL;
+		}
+	}
+	free(p->gens);
+	slots_fini(&p->runs);
+	free(p);
+}
+
+void
+policy_stats(const struct policy *p, struct policy_stats *out)
+{
+	*out = p->stats;
+	out->waiting = p->waiting;
+	out->lua_bytes = 0;
+	for (size_t i = 0; i < p->ngens; i++)
+		out->lua_bytes += p->gens[i]->mem_used;
+}

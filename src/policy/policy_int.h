@@ -1,0 +1,344 @@
+/* What the files of policy/ share.
+ *
+ * One struct policy_gen is one Lua state. One struct policy_run is one policy_call: it owns a
+ * pooled coroutine, on which the Lua handlers of the chain run one after the other. Every C
+ * function that Lua calls finds its run with policy_run_of(L): the extra space of each state and
+ * coroutine points to it. (A coroutine that Lua made would inherit the main state's pointer, so
+ * the sandbox offers none.)
+ *
+ * P1: no Lua API call that can raise is made outside a protected call: on a run's coroutine below
+ *     lua_resume, on the main state below lua_pcall.
+ * P2: a kill (limit, cancel) is sticky: policy_run.killed stays set, pcall raises again, the hook
+ *     fires at every instruction until the coroutine is gone.
+ * P3: a handle is a light userdata of (epoch, kind, index). It costs no allocation, and is stale
+ *     as soon as its run's epoch has passed; C memory is only ever reached through run->s.
+ * P4: duties are changed through policy_owe alone, which joins. */
+#ifndef POLICY_POLICY_INT_H
+#define POLICY_POLICY_INT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "policy/policy.h"
+#include "policy/view.h"
+
+struct event;
+struct matcher;		/* match.c: a compiled matcher, immutable */
+struct rule;		/* rule.c: the actions of one gw.rule */
+
+/* ---- Handlers ---- */
+struct handler {
+	char name[64];
+	char where[96];			/* "policy.lua:15" */
+	enum policy_hook hook;
+	int level;			/* POLICY_ADVISORY ... after overrides */
+	int priority;			/* -100..100, higher runs first */
+	unsigned order;			/* of registration */
+	bool observe;
+	int64_t wall_ms;		/* 0: the configuration's */
+	int fn_ref;			/* registry; LUA_NOREF for a rule */
+	const struct matcher *when;	/* NULL: always */
+	int when_ref;			/* keeps it alive; LUA_NOREF */
+	struct rule *rule;		/* NULL for a Lua handler; freed with policy_rule_free */
+	uint64_t calls, hits, errors;	/* hits: `when` held */
+};
+struct chain {
+	struct handler **v;		/* normal and advisory first, then mandatory */
+	size_t n;
+};
+
+/* ---- A generation ---- */
+enum { ALLOC_FREE = -1 };
+struct policy_gen {
+	int refs;			/* one thread */
+	struct policy *policy;
+	struct policy_bundle *bundle;
+	struct conf *conf;
+	lua_State *L;
+	bool loading;			/* gw.on and gw.rule are open */
+	bool closed;			/* no engine any more: runs are gone */
+	struct chain chains[HOOKS];
+	struct handler **handlers;	/* all, in order of registration; owned */
+	size_t nhandlers;
+	uint64_t epoch;			/* of the newest run */
+	size_t mem_used, mem_cap;	/* octets; cap of the slice that runs now */
+	size_t mem_bulk;		/* large blocks since the CPU time was last looked at */
+	struct policy_run *load_run;	/* the main state's run: no hook, no subject */
+	struct policy_run *pool;	/* finished runs with clean coroutines */
+	size_t npool;
+	struct policy_run *current;	/* whose slice runs now; NULL */
+	struct buf *problems;		/* policy_check: collect instead of stopping at the first */
+	int errors;			/* in `problems` */
+	uint64_t instructions_max, steps_max;	/* for each handler */
+};
+
+/* ---- One call ---- */
+enum policy_kill {
+	KILL_NONE, KILL_INSTRUCTIONS, KILL_CPU, KILL_WALL, KILL_MEMORY, KILL_STEPS, KILL_CANCEL
+};
+const char *policy_kill_name(enum policy_kill k);	/* "limit.instructions" */
+
+struct policy_wait;		/* await.c */
+struct policy_run {
+	struct policy_gen *gen;		/* a reference while in use */
+	lua_State *co;			/* NULL until the first Lua handler */
+	int co_ref;
+	struct policy_run *next;	/* in the pool */
+
+	enum policy_hook hook;		/* HOOKS while loading */
+	struct policy_subject *s;	/* NULL while loading */
+	uint64_t epoch;			/* of its handles; 0 when not in use */
+	struct verdict v;		/* best so far */
+	bool v_mandatory;		/* it came from a mandatory handler */
+	bool normal_done;
+	size_t at;			/* next in the chain */
+
+	/* the handler that runs now */
+	struct handler *h;		/* NULL while loading */
+	enum policy_kill killed;
+	struct err err;			/* why it failed */
+	uint64_t instructions, steps;	/* used by this handler */
+	uint64_t slice_ns, slice_cpu_ns;	/* when the slice began, read at its first hook; 0 not yet */
+	size_t mem_base, mem_grown;	/* mem_used when the slice began; growth in the slices before */
+	struct verdict hv;		/* what it returned */
+	unsigned made;			/* verdict objects it made */
+	char made_where[96];		/* where the last of them was made */
+	unsigned lines;			/* log lines and notes */
+	unsigned waits;
+	int64_t now_ms;			/* gw.now, fixed for a slice; 0 not yet read */
+	uint64_t rng[2];		/* gw.random; both 0: not seeded */
+	int predicate_ref;		/* a matcher's function instead of the handler; LUA_NOREF */
+	int predicate;			/* its answer */
+
+	/* What was read of the subject's header so far (view.h). The engine calls policy_run_forget
+	 * when the run is over, and before it is used for another subject. */
+	struct policy_view view;
+
+	/* waiting */
+	struct policy_wait *wait;	/* NULL when not */
+	int64_t wall_deadline_ms;	/* mono; 0 not set */
+	struct event *wall_timer;
+	uint64_t ticket;		/* 0 until the call had to wait */
+	policy_done *done;
+	void *owner;
+};
+static inline struct policy_run *
+policy_run_of(lua_State *L)
+{
+	return *(struct policy_run **)lua_getextraspace(L);
+}
+
+/* ---- Handles (P3) ---- */
+enum policy_object {	/* what the index means is the object's own affair; mostly 0 */
+	OBJ_SESSION, OBJ_SESSION_TLS, OBJ_SESSION_CLIENT, OBJ_SESSION_PEER, OBJ_SESSION_LISTENER,
+	OBJ_SESSION_COUNTS, OBJ_SESSION_VARS, OBJ_SESSION_AUTH,
+	OBJ_MESSAGE, OBJ_MESSAGE_TAGS, OBJ_MESSAGE_VARS, OBJ_MESSAGE_DUTIES, OBJ_MESSAGE_PARAMS,
+	OBJ_RCPTS,				/* message.recipients */
+	OBJ_RCPT, OBJ_RCPT_TAGS, OBJ_RCPT_VARS, OBJ_RCPT_DUTIES, OBJ_RCPT_PARAMS, OBJ_RCPT_NOTIFY,
+	OBJ_HOP, OBJ_HOP_HOST, OBJ_HOP_STS, OBJ_HOP_TLSA, OBJ_HOP_CAPS, OBJ_HOP_TLS, OBJ_HOP_DUTIES,
+	OBJ_HOP_MET, OBJ_HOP_UNMET, OBJ_UNMET,
+	OBJ_RESULT, OBJ_RESULT_HOP, OBJ_LAST, OBJ_BOUNCE, OBJ_BOUNCE_RCPT, OBJ_BOUNCE_REDACT,
+	OBJ_ROUTE, OBJ_EVENT,
+	OBJ_MORE,				/* objects.c may count on from here */
+	OBJ_LIMIT = 64
+};
+#define HANDLE(epoch, kind, index) \
+	((void *)(uintptr_t)((uint64_t)(epoch) << 22 | (uint64_t)(kind) << 16 | (uint64_t)(index)))
+#define HANDLE_EPOCH(p) ((uint64_t)(uintptr_t)(p) >> 22)
+#define HANDLE_KIND(p) ((enum policy_object)((uintptr_t)(p) >> 16 & 63))
+#define HANDLE_INDEX(p) ((unsigned)((uintptr_t)(p) & 0xFFFF))
+/* Never raises but for an index above 65535. The stack must have room for one. */
+void policy_push_object(lua_State *L, enum policy_object kind, unsigned index);
+/* The value at `arg` is a handle of the run that executes now; kind and index go out. Raises
+ * "stale handle" when its run has ended, and an argument error when it is no handle at all. */
+struct policy_run *policy_handle_run(lua_State *L, int arg, enum policy_object *kind_out,
+    unsigned *index_out);
+/* The same where one kind is meant: `what` is "message" and the like, for the argument error. */
+struct policy_run *policy_handle_check(lua_State *L, int arg, enum policy_object kind,
+    const char *what, unsigned *index_out);
+
+/* ---- What objects.c, match.c, rule.c and their like provide ---- */
+/* Called once, in a protected call, while the state is set up; `gw` is on top of the stack and
+ * stays there. Sets the one metatable that all light userdata share, and those of address and
+ * domain; adds gw.address, gw.domain and what else belongs to objects. */
+void policy_objects_register(lua_State *L);
+/* The same: adds gw.match, gw.action, gw.set, gw.rule. */
+void policy_rules_register(lua_State *L);
+/* Pushes the arguments that handlers of run->hook get; returns how many. May raise. Has
+ * luaL_checkstack'ed for itself. */
+int policy_push_args(lua_State *L, struct policy_run *r);
+/* The matcher at `arg`, for opts.when; raises when it is none. It lives as long as that value. */
+const struct matcher *policy_matcher_check(lua_State *L, int arg);
+/* Raises when the matcher asks for what is not known at this hook. */
+void policy_matcher_fits(lua_State *L, const char *api, const struct matcher *m, enum policy_hook hook);
+/* 1 holds, 0 does not, -1 could not be found out (r->err is set): the handler fails. In C, outside
+ * any protected call. */
+int policy_matcher_eval(struct policy_run *r, const struct matcher *m);
+/* Carries out the actions. 0, and a verdict in *v when the rule has one (kind VERDICT_NONE else);
+ * -1 with r->err set. In C, outside any protected call. */
+int policy_rule_run(struct policy_run *r, const struct rule *rule, struct verdict *v);
+void policy_rule_free(struct rule *rule);
+/* policy_session_end (policy.h) is objects.c's, too: it made the vars. */
+/* Frees what objects and matchers keep in run->view. The engine calls it whenever a run ends, is
+ * cancelled or freed; twice is fine. */
+void policy_run_forget(struct policy_run *r);
+
+/* ---- What engine.c, verdict.c, await.c, sandbox.c provide ---- */
+/* For gw.rule: takes a copy of `h` (name, hook, level, priority, observe, rule; `when` with
+ * when_arg, the stack index that holds it, 0 none; fn_arg likewise). Sets `where` to the calling
+ * line of the policy. Checks the name (required, unique, dotted [a-z0-9_.-]), applies the
+ * configuration's level. Raises, and then rule still belongs to the caller. `api` is "gw.rule". */
+void policy_handler_add(lua_State *L, const char *api, const struct handler *h, int when_arg, int fn_arg);
+/* Raises unless the bundle is being loaded. */
+void policy_only_loading(lua_State *L, const char *api);
+/* Raises while the bundle is being loaded, when there is neither session nor message. */
+struct policy_run *policy_not_loading(lua_State *L, const char *api);
+/* HOOKS when there is no such hook. */
+enum policy_hook policy_hook_parse(struct slice name);
+/* opts.level; raises. */
+int policy_level_parse(lua_State *L, const char *api, const char *text);
+extern const char *const policy_hook_names[];	/* NULL-terminated */
+
+/* May this handler change something now? DO it; SKIP it silently for an advisory handler, whose
+ * "would have" has been logged with `what` ("tag secure"); REFUSED for an observing one or in a
+ * hook without changes, with r->err set. */
+enum policy_change { CHANGE_DO, CHANGE_SKIP, CHANGE_REFUSED };
+enum policy_change policy_change_ask(struct policy_run *r, const char *what);
+/* In Lua functions: true to go on, false to skip, raises when refused. */
+bool policy_change_check(lua_State *L, const char *what);
+/* The one way to duties (P4): asks policy_change_ask, joins, writes down who asked in
+ * msg->duty_note ("tag.subject policy.lua:6", parts separated by ';', at most 1 KiB; msg may be
+ * NULL) and logs. `mask`: of the message, a recipient or hop->added. False, with r->err set, when
+ * refused. */
+bool policy_owe(struct policy_run *r, duty_mask *mask, struct msg *msg, enum tls_level level,
+    bool waivable, const char *reason);
+/* A line in the log with hook, handler, session and message; counted against the limit of 100. */
+void policy_note(struct policy_run *r, enum log_level level, const char *phrase, const char *text, size_t n);
+
+/* Verdicts. The value at `arg` is a verdict object: borrowed, else NULL. Never raises. */
+const struct verdict *policy_verdict_peek(lua_State *L, int arg);
+bool policy_verdict_is_legal(enum policy_hook hook, enum verdict_kind kind);
+void policy_verdict_settle(struct verdict *v);	/* durations to points in time; the engine does it */
+void policy_verdict_copy(struct verdict *to, const struct verdict *from);
+/* For a.verdict(gw.reject{...}) in rules, at load: a copy of the verdict at `arg`, checked to be legal
+ * for `hook`; raises. The caller owns it (heap; verdict_fini and free). */
+struct verdict *policy_verdict_take(lua_State *L, int arg, enum policy_hook hook);
+/* The fixed outcome of a failed handler (policy design section 2). */
+void policy_verdict_error(struct verdict *v, enum policy_hook hook, const char *ref);
+
+/* Kills the handler: sets r->killed; the Lua form raises and does not return. */
+int policy_kill(lua_State *L, enum policy_kill why);
+/* Work done in C on behalf of a script: octets looked at, elements moved. False past the budget
+ * (the handler is then killed: return -1 or raise). */
+bool policy_charge(struct policy_run *r, uint64_t steps);
+void policy_charge_lua(lua_State *L, uint64_t steps);
+/* Calls the Lua function in the registry with the hook's arguments, as a matcher; it may not wait.
+ * 1, 0, or -1 with r->err set. Only from policy_matcher_eval. */
+int policy_predicate(struct policy_run *r, int fn_ref);
+
+/* strmatch.c: Lua patterns under a step budget. From position *at (octet offset): 1 found, with
+ * start and end offsets, 0 not, -1 malformed or over budget (err set). */
+int policy_pattern_find(struct policy_run *r, struct slice subject, struct slice pattern, size_t at,
+    size_t *start_out, size_t *end_out, struct err *err);
+/* NULL when the pattern is well formed, else what is wrong with it. */
+const char *policy_pattern_problem(struct slice pattern);
+void policy_strmatch_register(lua_State *L);	/* string table on top: find match gmatch gsub */
+void policy_table_register(lua_State *L);	/* pushes the sandbox's `table` */
+
+/* Names and options. */
+/* The nearest of a NULL-terminated list, NULL when none is near. */
+const char *policy_nearest(const char *word, const char *const *list);
+/* Raises "message has no field 'subjct' (did you mean 'subject'?)". `list` may be NULL. */
+int policy_unknown_field(lua_State *L, const char *what, const char *key, const char *const *list);
+/* The table at `arg` has string keys of this list only; raises otherwise. */
+void policy_opts_check(lua_State *L, int arg, const char *api, const char *const *list);
+/* Field of the table at `arg`; NULL when absent; raises on another type or, if `required`, when
+ * absent. The string is on the stack no longer but anchored by the table. Printable UTF-8 without CR,
+ * LF, NUL, at most `max` octets. */
+const char *policy_opt_string(lua_State *L, int arg, const char *api, const char *key, bool required,
+    size_t max);
+bool policy_opt_bool(lua_State *L, int arg, const char *api, const char *key, bool dflt);
+lua_Integer policy_opt_integer(lua_State *L, int arg, const char *api, const char *key, lua_Integer lo,
+    lua_Integer hi, lua_Integer dflt);
+/* "5m" or a number of seconds; `dflt` when absent. Milliseconds. */
+int64_t policy_opt_duration(lua_State *L, int arg, const char *api, const char *key, int64_t dflt);
+/* "may" ... "requiretls"; raises with the nearest name. `dflt` when absent, -1: required. */
+enum tls_level policy_opt_level(lua_State *L, int arg, const char *api, const char *key, int dflt);
+/* Text from a policy that goes into a reply, header or notice: raises on CR, LF, NUL or length. */
+void policy_text_check(lua_State *L, const char *api, const char *field, const char *p, size_t n, size_t max);
+
+/* JSON. A buffer that the collector frees is pushed, so that raising leaks nothing. */
+struct buf *policy_push_buf(lua_State *L, size_t max_bytes);
+/* Appends the value at `idx`; raises on cycles, depth above 32, functions, bad UTF-8, NaN, size. */
+void policy_json_encode(lua_State *L, int idx, struct buf *out);
+/* Pushes one value; raises with the parser's words. null becomes nil. */
+void policy_json_decode(lua_State *L, const char *p, size_t n);
+
+/* "policy.lua:15" of the innermost Lua function that is a policy's; "" when there is none. */
+void policy_where(lua_State *L, char *dst, size_t size);
+/* gw.<name> userdata types: metatable `name` from fields; protected, with __name. Leaves it on the stack. */
+void policy_newmetatable(lua_State *L, const char *name, const luaL_Reg *fields);
+
+/* ---- Only between engine.c, load.c, sandbox.c, await.c, bundle.c ---- */
+struct policy {
+	struct event_base *base;
+	struct dns *dns;
+	unsigned worker;
+	struct slots runs;		/* the waiting ones */
+	struct policy_gen **gens;	/* all that live */
+	size_t ngens;
+	size_t waiting;
+	bool freeing;
+	struct policy_stats stats;
+};
+struct policy_source {
+	char *path;			/* "policy.lua", "lua/x.lua", "<lib>/gw/x.lua": the chunk name */
+	char *module;			/* "a.b" for require; NULL for a file of policy.load */
+	int load_order;			/* in policy.load; -1 module */
+	bool is_lib;
+	char *text;
+	size_t n;
+	char hash[65];
+};
+size_t policy_bundle_count(const struct policy_bundle *b);
+const struct policy_source *policy_bundle_source(const struct policy_bundle *b, size_t i);
+const struct policy_source *policy_bundle_module(const struct policy_bundle *b, const char *name);
+
+void *policy_alloc(void *ud, void *p, size_t osize, size_t nsize);
+void policy_count_hook(lua_State *L, lua_Debug *ar);
+/* An error value as text: a string, or an error object of await.c; else NULL. Never raises. */
+const char *policy_error_text(lua_State *L, int arg);
+/* Starts and ends the time during which a script runs: memory cap, CPU time, hook. */
+void policy_slice_begin(struct policy_run *r, lua_State *L);
+void policy_slice_end(struct policy_run *r);
+struct policy_run *policy_run_new(struct policy_gen *g);
+void policy_run_free(struct policy_run *r);
+void policy_run_reset_handler(struct policy_run *r);
+int policy_on(lua_State *L);			/* gw.on */
+int policy_tostring(lua_State *L);		/* the sandbox's tostring */
+/* Called by await.c when what was waited for is there: goes on with the coroutine. */
+void policy_run_resume(struct policy_run *r);
+/* Stops the C side of what is waited for, if anything. */
+void policy_wait_cancel(struct policy_run *r);
+/* Raises unless the handler that runs now may wait. */
+void policy_wait_check(lua_State *L, struct policy_run *r, const char *api);
+/* Called instead of lua_yieldk by everything that waits; takes w, starts the wall timer. Returns
+ * what the C function must return. Nothing may raise between starting what w waits for and this. */
+int policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k);
+void policy_sandbox_open(lua_State *L);		/* globals but for gw */
+void policy_sandbox_freeze(lua_State *L);	/* after load */
+void policy_freeze(lua_State *L, int idx);	/* deep, in place */
+bool policy_push_shadow(lua_State *L, int idx);	/* what a frozen table holds; false: it is none */
+void policy_gw_open(lua_State *L);		/* the gw table and all that registers in it */
+void policy_verdict_open(lua_State *L);		/* gw on top: the constructors */
+void policy_await_open(lua_State *L);
+void policy_misc_open(lua_State *L);		/* gw.now random log json sorted_pairs version */
+/* Static checks of one handler's bytecode; problems go to gen->problems. May raise. */
+void policy_check_handler(lua_State *L, int fn_idx, const struct handler *h);
+struct policy_gen *policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf,
+    struct buf *problems, struct err *err);	/* policy_gen_new, or for policy_check */
+void policy_problem(struct policy_gen *g, bool is_error, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,287 @@
+/* What only the files of this folder (and its tests) share.
+ *
+ *   store.c     the public calls, the store thread's loop
+ *   open.c      opening, recovery at start, closing
+ *   group.c     group commit: one transaction, then the answers; what follows when it fails
+ *   recover.c   the latch after an I/O error, and the way back (Q6)
+ *   reader.c    the reading thread
+ *   files.c     directory, lock file, permissions, the reserve
+ *   db.c        opening SQLite, migrations, statements
+ *   db_sql.c    every statement
+ *   db_write.c  arrivals, results, evidence
+ *   db_due.c    what is due, and turning rows back into messages
+ *   db_admin.c  hold, release, retry, delete, bounce, require-tls
+ *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
+#ifndef QUEUE_STORE_INT_H
+#define QUEUE_STORE_INT_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "queue/store.h"
+#include "trust/evidence.h"
+
+enum db_rc {
+	DB_OK,
+	DB_FULL,	/* no space: roll back, the database is whole */
+	DB_BUSY,	/* somebody else holds a lock */
+	DB_IO,		/* the disk or the file: latch (Q6) */
+	DB_BAD,		/* this request alone cannot be done */
+};
+
+enum rcpt_state { RCPT_QUEUED, RCPT_ACTIVE, RCPT_HELD };	/* recipient.state */
+#define RCPT_STATES 3
+extern const char *const rcpt_state_names[RCPT_STATES];
+
+enum sql {
+	SQL_BEGIN, SQL_COMMIT, SQL_ROLLBACK,
+	SQL_PUT_MESSAGE, SQL_PUT_CONTENT, SQL_PUT_RCPT, SQL_PUT_EVIDENCE,
+	SQL_RCPT_STATE, SQL_DEL_RCPT, SQL_RCPT_LEFT, SQL_DEL_MESSAGE, SQL_DEL_CONTENT,
+	SQL_DEFER, SQL_NOTE, SQL_HOLD, SQL_ROUTE, SQL_JOIN_DUTIES,
+	SQL_DUE, SQL_EARLIEST, SQL_LEASE, SQL_HOLDS_ENDED, SQL_HOLD_END, SQL_QUARANTINE,
+	SQL_GET_MESSAGE, SQL_GET_RCPT, SQL_CONTENT_LAST,
+	SQL_ADMIN_ROW, SQL_ADMIN_STATE, SQL_ADMIN_BOUNCE, SQL_ADMIN_NOTE,
+	SQL_EVIDENCE_HEAD, SQL_META_GET, SQL_META_SET, SQL_UNLEASE, SQL_RESHARD,
+	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
+	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE,
+	/* the reading connection's */
+	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
+	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
+	SQL_OLDEST,
+	SQL_N
+};
+
+struct db {
+	sqlite3 *h;
+	sqlite3_stmt *st[SQL_N];
+	enum db_rc rc;			/* of the last call that failed */
+	char text[200];
+};
+
+/* ---- db.c. Functions that return bool fill in rc and text when they return false. ---- */
+#define DB_PAGE 8192
+/* For the writing connection: creates nothing. The file must exist and be ours. */
+int db_open(struct db *db, const char *path, bool read_only, struct err *err);
+/* Makes a new queue beside `path`, complete and synced, and renames it into place. */
+int db_create(const char *path, struct err *err);
+void db_close(struct db *db, bool may_checkpoint);
+/* PRAGMA quick_check. `whole`: also of large databases. */
+int db_check(struct db *db, const char *path, bool whole, struct err *err);
+sqlite3_stmt *db_use(struct db *db, enum sql which);
+bool db_run(struct db *db, sqlite3_stmt *st);		/* no rows; resets */
+int db_row(struct db *db, sqlite3_stmt *st);		/* 1, 0 at the end, -1; resets but with 1 */
+bool db_do(struct db *db, enum sql which);		/* without parameters */
+bool db_fail(struct db *db, enum db_rc rc, const char *text);	/* false */
+void db_bind_text(sqlite3_stmt *st, int at, const char *text);	/* NULL gives NULL; not copied */
+void db_bind_int(sqlite3_stmt *st, int at, int64_t v);
+char *db_text(sqlite3_stmt *st, int col);		/* heap or NULL */
+int64_t db_meta(struct db *db, const char *name);	/* 0 when it is not there */
+bool db_meta_set(struct db *db, const char *name, int64_t value);
+extern const char *const db_sql[SQL_N];
+extern const char *const db_migrations[];
+extern const int db_version;
+#define DB_APPLICATION_ID 0x53505131	/* "SPQ1" */
+
+/* ---- files.c ---- */
+int files_check_dir(const char *path, struct err *err);		/* creates it, 0700 */
+int files_check(const char *path, bool *exists_out, struct err *err);
+int files_lock(const char *path, struct err *err);		/* descriptor, -1 */
+bool files_identity(const char *path, dev_t *dev, ino_t *ino);
+int files_sync_dir(const char *path);
+/* Octets that may still be used before `min_free_percent` is touched; negative past that. */
+int64_t files_headroom(const char *path, unsigned min_free_percent);
+void files_reserve_make(const char *path);
+void files_reserve_drop(const char *path);
+
+/* ---- The store ---- */
+struct key {			/* of a recipient */
+	uint64_t message;
+	uint32_t num;
+};
+
+struct mails {			/* first in, first out */
+	struct mail *first, **last;
+	size_t n;
+};
+void mails_init(struct mails *l);
+void mails_push(struct mails *l, struct mail *m);
+void mails_unshift(struct mails *l, struct mail *m);
+struct mail *mails_shift(struct mails *l);
+
+/* An administrative change: the reader found the keys, the store thread goes through them. */
+struct admin_job {
+	struct mail mail;
+	struct store_query *q;		/* answered at the end */
+	struct key *keys;
+	size_t nkeys, at, changed;
+	size_t t_at, t_changed;		/* after the transaction under way */
+	json_t *rcpts;			/* for the answer */
+};
+
+struct lane {			/* one worker, as the store thread sees it */
+	struct mailbox *mb;
+	unsigned active;		/* rows in state ACTIVE */
+	int64_t earliest;		/* no QUEUED row of its is due before; INT64_MAX none */
+	unsigned t_active;
+	int64_t t_earliest;
+	struct mails t_due;		/* struct store_due, posted after the commit */
+};
+
+/* What a transaction will have changed in memory, once it is committed. */
+struct tx {
+	int64_t now_ms;			/* wall */
+	uint64_t evidence_id;
+	char evidence_hash[EVIDENCE_HASH];
+	uint64_t next_content;
+	int64_t messages, recipients, held, bytes;	/* differences */
+	uint64_t bytes_in, due_handed;
+	int64_t hold_earliest;
+	uint64_t *recalls;		/* messages */
+	size_t nrecalls;
+	bool reached_commit;		/* failed there: whether it is on disk is not known */
+};
+
+struct counters {		/* written by the store thread, read by anybody */
+	_Atomic uint64_t commits, submits, results, bytes_in, due_handed, messages, recipients, active,
+	    held, bytes, wal_pages;
+	_Atomic int64_t last_commit_us, longest_commit_us, headroom;
+	_Atomic bool full, bad;
+};
+
+/* What was under way when a commit failed with an I/O error (recover.c). */
+struct doubt {
+	bool is_set, wrote_evidence;
+	uint64_t notice;		/* one that was queued in it, 0 none */
+	uint64_t evidence_id;
+	char evidence_hash[EVIDENCE_HASH];
+	uint64_t *arrivals;
+	size_t narrivals;
+	struct key *due;
+	size_t ndue;
+	struct mails results;
+	struct admin_job *job;
+};
+
+struct reader;
+
+struct store {
+	/* fixed from store_open on */
+	char *path;
+	unsigned min_free_percent, workers, max_active;
+	uint64_t max_bytes, max_messages;
+	int64_t yield_ms, retry_ms, tick_ms;
+	int lock_fd;
+	dev_t dev;
+	ino_t ino;
+	void (*on_due)(void *reader, struct mail *m);
+	/* any thread */
+	struct mailbox *mb;
+	struct reader *reader;
+	struct counters n;
+	_Atomic bool closed;
+	_Atomic unsigned posting;	/* threads between looking at `closed` and having posted */
+	pthread_mutex_t head_lock;	/* guards head_* */
+	uint64_t head_id;
+	char head_hash[EVIDENCE_HASH];
+	/* the store thread's alone */
+	pthread_t thread;
+	bool started, closing;
+	struct mail stop;
+	struct db db;
+	struct lane *lanes;
+	struct tx tx;
+	uint64_t next_content, recovered;
+	int64_t hold_earliest;
+	struct mails results, arrivals, jobs;
+	struct admin_job *job;
+	size_t nurgent;
+	int64_t results_since;		/* mono, when the first that waits came */
+	int64_t retry_at;		/* mono: results wait for the disk until then */
+	int64_t due_pause_until, next_tick, full_until, full_logged, retry_latch_at;
+	bool latched, worked;		/* worked: since the last tick */
+	unsigned checkpoint_pages;	/* of the WAL, when the next checkpoint is tried */
+	struct doubt doubt;
+	enum store_status bad_status;	/* what DB_BAD means to the one request */
+};
+
+#define KIND_SUBMIT 1
+#define KIND_RESULT 2
+#define KIND_JOB 3
+#define KIND_CONTENT 4
+#define KIND_QUERY 5
+#define KIND_STOP 6
+
+#define GROUP_MAX 500
+#define GROUP_BYTES (16u << 20)
+#define RESULTS_MAY_WAIT 64
+#define DUE_BATCH 256
+#define ADMIN_BATCH 500
+#define WAL_CHECKPOINT_PAGES (16u * 1024 * 1024 / DB_PAGE)
+
+/* store.c */
+void store_answer(struct store *s, struct mail *m, enum store_status status, const char *text);
+uint32_t store_shard_hash(const char *route, const char *next_hop);
+void *store_main(void *arg);
+
+/* open.c */
+void store_watch_log(struct store *s);	/* after each opening */
+int store_load_state(struct store *s, struct err *err);	/* counts, heads, lanes, from the tables */
+
+/* group.c */
+bool group_is_ready(const struct store *s, int64_t mono);
+bool group_has_due(const struct store *s);
+void group_run(struct store *s);
+void group_checkpoint(struct store *s);
+bool store_file_is_ours(const struct store *s);
+
+/* recover.c */
+void store_latch(struct store *s, const char *why);
+void store_try_unlatch(struct store *s);
+void doubt_fini(struct doubt *d);
+
+/* db_write.c: inside a transaction */
+bool put_submit(struct store *s, struct store_submit *r);
+bool put_result(struct store *s, struct store_result *r);
+bool put_evidence(struct store *s, uint64_t message, int64_t rcpt, const char *text);
+bool remove_rcpt(struct store *s, struct key k, enum rcpt_state was, unsigned worker);
+bool remove_message(struct store *s, uint64_t message);	/* and its content */
+void leave_state(struct store *s, enum rcpt_state was, unsigned worker);
+void due_from(struct store *s, unsigned worker, int64_t next_ms);
+
+/* db_due.c */
+bool hand_out(struct store *s);
+
+/* db_admin.c */
+bool admin_step(struct store *s, struct admin_job *job);
+void admin_answer(struct store *s, struct admin_job *job, enum store_status status, const char *text);
+char *admin_json(const struct admin_job *job, bool dry_run);
+
+/* reader.c */
+struct reader *reader_new(struct store *s);
+int reader_open(struct reader *r, struct err *err);	/* the connection; any thread */
+void reader_shut(struct reader *r);
+int reader_start(struct reader *r, struct err *err);
+void reader_stop(struct reader *r);			/* answers what was posted */
+void reader_free(struct reader *r);
+void reader_post(struct reader *r, struct mail *m);
+
+/* db_query.c, db_status.c, db_evidence.c: on a reading connection; `s` is NULL without a daemon */
+enum store_status query_answer(struct db *db, const struct store *s, const struct store_query *q,
+    char **json_out, char *text, size_t text_size);
+/* Keys that fit the filter, and what to show of them. */
+enum store_status query_match(struct db *db, const struct store_query *q, struct admin_job *job);
+bool query_is_change(enum store_verb v);
+bool filter_is_empty(const struct store_filter *f);
+json_t *query_evidence(struct db *db, const struct store_filter *f);
+enum store_status query_status(struct db *db, const struct store *s, json_t **out);
+json_t *query_verify(struct db *db, const struct store *s);
+json_t *json_safe(const char *text);		/* escaped; NULL gives null */
+json_t *json_time(int64_t ms);			/* 0 gives null */
+json_t *json_id(uint64_t id);
+json_t *json_mask(uint32_t mask);
+json_t *json_parsed(const char *text);		/* JSON as it is, or the text when it is none */
+
+#endif

@@ -1,0 +1,51 @@
+local own = { "acme.example", "*.acme.example" }
+return gw.config {
+  version  = 1,
+  identity = { hostname = "mx1.acme.example", postmaster = "postmaster@acme.example" },
+  service  = { user = "sallyport", workers = "cores", state = "state", control = "run/control.sock",
+               http = "127.0.0.1:8025" },
+  dns      = { forward = { "127.0.0.1" },
+               anchor = "root.key", stub = { ["corp.example"] = { "10.0.0.53@53" } } },
+  networks = { office = { "10.0.0.0/8", "fd00::/8" } },
+  listeners = {
+    inbound = { bind = { "0.0.0.0:25", "[::]:25" }, role = "mx", tls = "mx1",
+                starttls = "offer", requiretls = "announce", max_size = "50M" },
+    relay   = { bind = { "10.0.0.5:587" }, role = "relay", tls = "mx1", clients = "office",
+                starttls = "required" },
+    back    = { bind = { "unix:run/back.sock" }, role = "reinject", peer = "content-filter" },
+  },
+  tls = {
+    identities  = { mx1 = { cert = "tls/mx1.pem", key = gw.secret "file:secrets/mx1.key" } },
+    min_version = "1.2", trust = "system", dane = "auto", sts = "auto",
+    tls_required_no = "honour",
+    tls_required_names = { "TLS-Required", "Require-TLS" },
+    sts_testing = "accept", ca_file = nil,
+  },
+  domains = {
+    { match = own, kind = "local",  route = "exchange" },
+    { match = "*", kind = "remote", route = "internet" },
+  },
+  routes = {
+    exchange = { via = { "ex1.acme.example:25", "ex2.acme.example:25" }, tls = "verify",
+                 assert_secure_lookup = true, assert_propagate = true },
+    portal   = { via = { "192.0.2.8:465" }, implicit_tls = true, tls = "verify",
+                 names = { "portal.acme.example" },
+                 assert_secure_lookup = true },
+    internet = { via = "mx", tls = "may" },
+  },
+  queue = { path = "state/queue.db", max_age = "5d", hold_unmet = "0s",
+            retry = { "5m", "15m", "1h", "4h" }, delay_notice = "4h" },
+  policy = {
+    load    = { "policy.lua", "policies/hipaa.lua", "policies/geo.lua" },
+    levels  = { ["geo.block"] = "advisory" },
+    limits  = { instructions = 1000000, wall = "10s", memory = "64M" },
+    network = { dns = true },
+    grants  = {
+      ["legacy-fax"] = { relaxes = "requiretls", to = "verify", domains = { "fax.partner.example" },
+                         owner = "secops@acme.example", expires = "2027-06-30", max_per_day = 200 },
+    },
+  },
+  dsn = { from = "Mail Delivery <postmaster@acme.example>", return_content = "headers",
+          languages = { "en", "de" }, templates = "templates/dsn" },
+  log = { journal = "log/journal.jsonl", audit = "state/audit.db" },
+}

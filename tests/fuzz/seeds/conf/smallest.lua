@@ -1,0 +1,1 @@
+return gw.config { identity = { hostname = 'a.example' } }

@@ -1,0 +1,3 @@
+return gw.config {
+  version = 1,,
+}
