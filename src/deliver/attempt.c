@@ -623,6 +623,21 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 
 /* ---- Beginning and end ---- */
 
+/* "5.7.1 text" from a route hook, or an administrator's words. */
+static void
+bounce_by_reason(struct item_rcpt *r)
+{
+	struct slice rest = slice_of(r->bounce_reason), word;
+	char code[10] = "5.7.1";
+
+	if (slice_cut(&rest, ' ', &word) && word.n >= 5 && word.n < sizeof code && word.p[0] == '5' &&
+	    word.p[1] == '.' && rest.p != NULL)
+		snprintf(code, sizeof code, "%.*s", (int)word.n, word.p);
+	else
+		rest = slice_of(r->bounce_reason);
+	outcome_set(&r->out, OUT_FAILED, 0, code, "policy", "bounced", rest.p);
+}
+
 void
 attempt_start(struct dest *t, struct item *it)
 {
@@ -645,14 +660,7 @@ attempt_start(struct dest *t, struct item *it)
 	t->d->stats.attempts++;
 	for (size_t i = 0; i < it->n; i++) {
 		if (it->rcpts[i].bounce_reason != NULL && it->rcpts[i].out.kind == OUT_NONE) {
-			/* "5.7.1 text" */
-			struct slice rest = slice_of(it->rcpts[i].bounce_reason), status;
-			char code[10];
-
-			slice_cut(&rest, ' ', &status);
-			snprintf(code, sizeof code, "%.*s", (int)(status.n < 9 ? status.n : 9), status.p);
-			outcome_set(&it->rcpts[i].out, OUT_FAILED, 0, code[0] == '5' ? code : "5.7.1",
-			    "policy", "bounced", rest.p != NULL ? rest.p : it->rcpts[i].bounce_reason);
+			bounce_by_reason(&it->rcpts[i]);
 		}
 	}
 	if (all_decided(a)) {

@@ -46,6 +46,7 @@ struct outcome {
 	bool uncounted;			/* this attempt does not count (policy design: route, tls_policy) */
 	struct route *route;		/* rerouted */
 	char *hold_reason;
+	int64_t hold_until_ms;		/* wall; 0 for ever */
 	char *by;			/* handler that decided, or NULL */
 	char *why;
 	bool relayed;			/* delivered to a peer without DSN that was asked for SUCCESS */

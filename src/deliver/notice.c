@@ -98,7 +98,6 @@ routed(void *owner, const struct verdict *failed)
 {
 	struct notices *q = owner;
 
-	q->routing = NULL;
 	if (failed != NULL) {
 		/* The route hook failed for a notice: the configured routes carry it. */
 		for (size_t i = 0; i < q->made->nrcpts; i++) {
@@ -143,6 +142,7 @@ copy_to(struct notices *q, const struct msg *notice)
 	if (m == NULL)
 		return;
 	m->id = id_new(q->a->d->env.worker);
+	free(m->generation);
 	m->generation = xstrdup(notice->generation);
 	msg_clear_rcpts(m);
 	r = msg_add_rcpt(m);
@@ -172,14 +172,33 @@ build(struct notices *q)
 		next_group(q);
 		return;
 	}
+	free(q->made->generation);
 	q->made->generation = xstrdup(policy_gen_id(a->gen));
 	q->made->direction = DIR_OUTBOUND;
 	copy_to(q, q->made);
 	log_info("notice", LOG_ID("message", q->made->id), LOG_ID("about", a->msg->id),
 	    LOG_S("kind", q->group == GROUP_FAILED ? "failed" : q->group == GROUP_DELAYED ? "delayed" : "relayed"),
 	    LOG_S("to", a->msg->from), LOG_U("recipients", q->nrcpts));
-	q->routing = routing_start(a->d->env.policy, a->gen, q->made, (struct slice){ NULL, 0 }, NULL,
-	    routed, q);
+	routing_start(a->d->env.policy, a->gen, q->made, (struct slice){ NULL, 0 }, NULL, routed, q,
+	    &q->routing);
+}
+
+/* A hook failed half way: the built-in words, headers only, with whatever it had already hidden. */
+static void
+make_minimal(struct notices *q)
+{
+	struct dsn_words words, *old = &q->words;
+
+	dsn_words_init(&words, &q->request, q->a->conf->dsn.from);
+	words.return_content = old->return_content == RET_NONE ? RET_NONE : RET_HDRS;
+	words.redact_diagnostic = old->redact_diagnostic;
+	words.redact_hosts = old->redact_hosts;
+	words.redact_rcpts = old->redact_rcpts;
+	words.redact_received = old->redact_received;
+	words.redact_subject = old->redact_subject;
+	words.protect = old->protect;
+	dsn_words_fini(old);
+	q->words = words;
 }
 
 static void
@@ -195,6 +214,8 @@ after_hook(struct attempt *a, struct verdict *v)
 		next_group(q);
 		return;
 	}
+	if (v->is_error)
+		make_minimal(q);
 	build(q);
 }
 

@@ -48,6 +48,7 @@ outcome_verdict(struct outcome *o, struct verdict *v, const char *stage)
 	case VERDICT_HOLD:
 		outcome_set(o, OUT_HELD, 0, "4.7.1", stage, "policy", text);
 		o->hold_reason = xstrdup(v->reason == NULL ? "policy" : v->reason);
+		o->hold_until_ms = v->expires_ms;
 		break;
 	case VERDICT_REROUTE:
 		outcome_set(o, OUT_REROUTED, 0, "2.0.0", stage, "policy", text);
@@ -267,6 +268,7 @@ make_change(struct attempt *a, struct item_rcpt *r, struct store_rcpt_change *c)
 		break;
 	case OUT_HELD:
 		c->what = CHANGE_HOLD;
+		c->next_ms = o->hold_until_ms;
 		c->hold_reason = xstrdup(o->hold_reason);
 		c->last = last_json(o);
 		break;

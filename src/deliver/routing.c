@@ -15,7 +15,7 @@ struct routing {
 	uint64_t ticket;	/* of the question under way, 0 none */
 	routing_done *done;
 	void *owner;
-	bool *over;		/* set when it ends while routing_start is still running */
+	struct routing **slot;	/* the owner's; NULL once it is over */
 };
 
 const struct route *
@@ -130,8 +130,7 @@ finish(struct routing *q, const struct verdict *failed)
 	routing_done *done = q->done;
 	void *owner = q->owner;
 
-	if (q->over != NULL)
-		*q->over = true;
+	*q->slot = NULL;
 	policy_gen_unref(q->gen);
 	free(q);
 	done(owner, failed);
@@ -201,12 +200,11 @@ run(struct routing *q)
 	finish(q, NULL);
 }
 
-struct routing *
+void
 routing_start(struct policy *p, struct policy_gen *g, struct msg *msg, struct slice header,
-    struct policy_session *session, routing_done *done, void *owner)
+    struct policy_session *session, routing_done *done, void *owner, struct routing **slot)
 {
 	struct routing *q = xcalloc(1, sizeof *q);
-	bool over = false;
 
 	q->policy = p;
 	q->gen = policy_gen_ref(g);
@@ -216,12 +214,9 @@ routing_start(struct policy *p, struct policy_gen *g, struct msg *msg, struct sl
 	q->owner = owner;
 	q->subject = (struct policy_subject){ .session = session, .msg = msg, .header = header,
 		.content = msg->content, .rcpt_state = "new" };
-	q->over = &over;
+	q->slot = slot;
+	*slot = q;
 	run(q);
-	if (over)
-		return NULL;
-	q->over = NULL;
-	return q;
 }
 
 void

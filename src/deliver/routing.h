@@ -9,10 +9,11 @@ struct routing;
 /* `failed` NULL: every recipient has route and next_hop, or is held, discarded, deferred or marked
  * bounce_reason. Else the verdict to give (a failed hook: 451; nothing was routed for sure). */
 typedef void routing_done(void *owner, const struct verdict *failed);
-/* Routes msg->rcpts from the first to the last; `done` may be called before this returns (then
- * NULL is returned). `header`: of the message, for the hook. All arguments outlive it. */
-struct routing *routing_start(struct policy *p, struct policy_gen *g, struct msg *msg,
-    struct slice header, struct policy_session *session, routing_done *done, void *owner);
+/* Routes msg->rcpts from the first to the last. `done` may be called, and free what `slot` is part
+ * of, before this returns: *slot is set while it is under way and NULL before `done`. `header`: of
+ * the message, for the hook. All arguments outlive it. */
+void routing_start(struct policy *p, struct policy_gen *g, struct msg *msg, struct slice header,
+    struct policy_session *session, routing_done *done, void *owner, struct routing **slot);
 void routing_cancel(struct routing *r);		/* NULL is fine; no `done` follows */
 
 /* Sets route and next_hop of a recipient: a name for a configured route, JSON for another. */

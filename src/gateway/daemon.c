@@ -259,6 +259,19 @@ static const struct ctl_ops ctl_ops = { metrics, reload, status };
 
 /* ---- Start ---- */
 
+/* With SO_REUSEPORT a second daemon of the same user would get its share of the first one's mail
+ * instead of an error; without it the kernel says that the port is taken. */
+static int
+port_is_free(const struct net_addr *a, struct err *err)
+{
+	int fd = net_listen(a, false, err);
+
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
 static int
 bind_all(struct daemon *d, struct err *err)
 {
@@ -280,6 +293,10 @@ bind_all(struct daemon *d, struct err *err)
 				return -1;
 			/* A Unix socket has no SO_REUSEPORT: one worker takes what comes there. */
 			sockets = a.ss.ss_family == AF_UNIX ? 1 : d->n;
+			if (sockets > 1 && port_is_free(&a, err) != 0) {
+				err_prefix(err, "listeners.%s", c->listeners[i].name);
+				return -1;
+			}
 			for (unsigned w = 0; w < sockets; w++) {
 				int fd = net_listen(&a, sockets > 1, err);
 

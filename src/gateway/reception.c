@@ -326,7 +326,6 @@ routed(void *owner, const struct verdict *failed)
 	struct arrival *a;
 	bool all_bounce = r->msg->nrcpts > 0;
 
-	r->routing = NULL;
 	if (failed != NULL) {
 		refuse_by_policy(r, failed);
 		return;
@@ -375,7 +374,7 @@ take_message(struct reception *r, const struct verdict *v)
 			rcpt->discard_reason = xasprintf("%s (%s)", v->reason == NULL ? "policy" : v->reason, v->handler);
 		}
 	}
-	r->routing = routing_start(r->w->policy, r->g->gen, m, r->header, &r->ps, routed, r);
+	routing_start(r->w->policy, r->g->gen, m, r->header, &r->ps, routed, r, &r->routing);
 }
 
 /* ---- Stages ---- */

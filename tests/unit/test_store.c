@@ -567,9 +567,12 @@ START_TEST(done_without_evidence_aborts)
 {
 	struct store_result *r;
 
-	begin();
+	rig_open(&rig);
 	r = rig_result_new(&rig, 1, 0, CHANGE_DONE);
+	free(r->changes[0].evidence);
 	r->changes[0].evidence = NULL;
+	/* Nobody tidies up after this one. */
+	nftw(rig.dir, rig_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	store_result(rig.s, r);
 }
 END_TEST
