@@ -18,15 +18,16 @@
 
 struct log_line {
 	struct mail mail;
+	bool is_journal;
 	size_t n;
 	char text[];
 };
 
 static struct {
-	char *file;
+	char *file, *journal;
 	bool json;
 	enum log_level level;
-	int fd;
+	int fd, journal_fd;		/* journal_fd -1: none */
 	pthread_t thread;
 	bool running;
 	struct mailbox *mb;
@@ -36,7 +37,7 @@ static struct {
 	_Atomic bool stop;
 	void (*capture)(void *, const char *);
 	void *capture_arg;
-} lg = { .fd = 2, .level = LOG_LEVEL_INFO };
+} lg = { .fd = 2, .journal_fd = -1, .level = LOG_LEVEL_INFO };
 
 static const char *const level_names[] = { "debug", "info", "warning", "error" };
 
@@ -124,7 +125,7 @@ add_text(struct buf *b, const char *p, size_t n)
 }
 
 static void
-add_value(struct buf *b, const struct log_kv *kv)
+add_value(struct buf *b, const struct log_kv *kv, bool json)
 {
 	char id[ID_TEXT];
 
@@ -133,7 +134,7 @@ add_value(struct buf *b, const struct log_kv *kv)
 	case LOG_KV_BYTES: {
 		size_t n = kv->kind == LOG_KV_STR ? strlen(kv->s) : kv->n;
 
-		if (lg.json)
+		if (json)
 			add_json_string(b, kv->s, n);
 		else
 			add_text(b, kv->s, n);
@@ -147,7 +148,7 @@ add_value(struct buf *b, const struct log_kv *kv)
 		break;
 	case LOG_KV_ID:
 		id_format(id, kv->u);
-		buf_printf(b, lg.json ? "\"%s\"" : "%s", id);
+		buf_printf(b, json ? "\"%s\"" : "%s", id);
 		break;
 	case LOG_KV_SKIP:
 		break;
@@ -155,12 +156,12 @@ add_value(struct buf *b, const struct log_kv *kv)
 }
 
 static void
-make_line(struct buf *b, enum log_level level, const char *phrase, const struct log_kv *kv)
+make_line(struct buf *b, enum log_level level, const char *phrase, const struct log_kv *kv, bool json)
 {
 	char when[32];
 
 	date_iso8601(when, sizeof when, clock_wall_ms());
-	if (lg.json)
+	if (json)
 		buf_printf(b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", when,
 		    level_names[level], phrase);
 	else
@@ -170,20 +171,20 @@ make_line(struct buf *b, enum log_level level, const char *phrase, const struct 
 
 		if (kv->kind == LOG_KV_SKIP || (kv->kind == LOG_KV_STR && kv->s == NULL))
 			continue;
-		buf_printf(b, lg.json ? ",\"%s\":" : " %s=", kv->key);
-		add_value(b, kv);
+		buf_printf(b, json ? ",\"%s\":" : " %s=", kv->key);
+		add_value(b, kv, json);
 		if (b->len + 64 > b->max)	/* keeps the line whole: the pair goes, not its tail */
 			b->len = before;
 	}
-	if (lg.json)
+	if (json)
 		buf_addc(b, '}');
 }
 
 static void
-write_all(const char *p, size_t n)
+write_all(int fd, const char *p, size_t n)
 {
 	while (n > 0) {
-		ssize_t w = write(lg.fd, p, n);
+		ssize_t w = write(fd, p, n);
 
 		if (w < 0 && errno == EINTR)
 			continue;
@@ -195,21 +196,29 @@ write_all(const char *p, size_t n)
 }
 
 static int
-open_file(struct err *err)
+open_one(const char *path, int *fd, struct err *err)
 {
-	int fd;
+	int now;
 
-	if (lg.file == NULL)
+	if (path == NULL)
 		return 0;
-	fd = open(lg.file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (fd < 0) {
-		err_set(err, "log file %s: %s", lg.file, strerror(errno));
+	now = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (now < 0) {
+		err_set(err, "log file %s: %s", path, strerror(errno));
 		return -1;
 	}
-	if (lg.fd > 2)
-		close(lg.fd);
-	lg.fd = fd;
+	if (*fd > 2)
+		close(*fd);
+	*fd = now;
 	return 0;
+}
+
+static int
+open_file(struct err *err)
+{
+	int rc = open_one(lg.file, &lg.fd, err);
+
+	return open_one(lg.journal, &lg.journal_fd, err) != 0 ? -1 : rc;
 }
 
 static void
@@ -219,9 +228,9 @@ write_note(const char *phrase, uint64_t n)
 
 	buf_init(&b, LINE_MAX_BYTES);
 	make_line(&b, LOG_LEVEL_WARN, phrase,
-	    (const struct log_kv[]){ LOG_U("lines", n), { .key = NULL } });
+	    (const struct log_kv[]){ LOG_U("lines", n), { .key = NULL } }, lg.json);
 	buf_addc(&b, '\n');
-	write_all(buf_peek(&b), b.len);
+	write_all(lg.fd, buf_peek(&b), b.len);
 	buf_fini(&b);
 }
 
@@ -233,12 +242,12 @@ log_main(void *arg)
 		uint64_t lost;
 
 		if (atomic_exchange(&lg.reopen, false))
-			open_file(NULL);
+			open_file(NULL);	/* on failure the old ones stay */
 		for (; m != NULL; m = next) {
 			struct log_line *l = (struct log_line *)m;
 
 			next = m->next;
-			write_all(l->text, l->n);
+			write_all(l->is_journal ? lg.journal_fd : lg.fd, l->text, l->n);
 			atomic_fetch_sub(&lg.queued_bytes, l->n);
 			free(l);
 		}
@@ -250,6 +259,25 @@ log_main(void *arg)
 	}
 }
 
+static void
+put_line(const struct buf *b, bool is_journal)
+{
+	size_t n = b->len + 1;
+	struct log_line *l;
+
+	if (atomic_fetch_add(&lg.queued_bytes, n) > QUEUE_MAX_BYTES) {
+		atomic_fetch_sub(&lg.queued_bytes, n);
+		atomic_fetch_add(&lg.dropped, 1);
+		return;
+	}
+	l = xmalloc(sizeof *l + n);
+	memcpy(l->text, buf_peek(b), b->len);
+	l->text[b->len] = '\n';
+	l->n = n;
+	l->is_journal = is_journal;
+	mailbox_post(lg.mb, &l->mail);
+}
+
 void
 log_write(enum log_level level, const char *phrase, const struct log_kv *kv)
 {
@@ -258,23 +286,20 @@ log_write(enum log_level level, const char *phrase, const struct log_kv *kv)
 	if (level < lg.level)
 		return;
 	buf_init(&b, LINE_MAX_BYTES);
-	make_line(&b, level, phrase, kv);
+	make_line(&b, level, phrase, kv, lg.json);
 	if (lg.capture != NULL) {
 		buf_addc(&b, '\0');
 		lg.capture(lg.capture_arg, buf_peek(&b));
 	} else if (!lg.running) {
 		buf_addc(&b, '\n');
-		write_all(buf_peek(&b), b.len);
-	} else if (atomic_fetch_add(&lg.queued_bytes, b.len + 1) > QUEUE_MAX_BYTES) {
-		atomic_fetch_sub(&lg.queued_bytes, b.len + 1);
-		atomic_fetch_add(&lg.dropped, 1);
+		write_all(lg.fd, buf_peek(&b), b.len);
 	} else {
-		struct log_line *l = xmalloc(sizeof *l + b.len + 1);
-
-		memcpy(l->text, buf_peek(&b), b.len);
-		l->text[b.len] = '\n';
-		l->n = b.len + 1;
-		mailbox_post(lg.mb, &l->mail);
+		put_line(&b, false);
+		if (lg.journal_fd >= 0) {
+			buf_clear(&b);
+			make_line(&b, level, phrase, kv, true);
+			put_line(&b, true);
+		}
 	}
 	buf_fini(&b);
 }
@@ -282,17 +307,21 @@ log_write(enum log_level level, const char *phrase, const struct log_kv *kv)
 int
 log_open(const struct log_conf *conf, struct err *err)
 {
-	char *old = lg.file;
+	char *old = lg.file, *old_journal = lg.journal;
 
 	lg.file = xstrdup(conf->file);
+	lg.journal = xstrdup(conf->journal);
 	lg.json = conf->json;
 	lg.level = conf->level;
 	if (open_file(err) != 0) {
 		free(lg.file);
+		free(lg.journal);
 		lg.file = old;
+		lg.journal = old_journal;
 		return -1;
 	}
 	free(old);
+	free(old_journal);
 	return 0;
 }
 
@@ -340,7 +369,8 @@ log_stop(void)
 	}
 	mailbox_free(lg.mb);
 	free(lg.file);
-	lg.file = NULL;
+	free(lg.journal);
+	lg.file = lg.journal = NULL;
 }
 
 void

@@ -41,6 +41,7 @@ void log_write(enum log_level level, const char *phrase, const struct log_kv *kv
 
 struct log_conf {
 	const char *file;	/* NULL: standard error */
+	const char *journal;	/* every line as JSON, too; NULL: no */
 	bool json;
 	enum log_level level;	/* lines below it are not written */
 };

@@ -344,6 +344,9 @@ check_service(struct reader *r)
 {
 	struct conf *c = r->c;
 
+	if (c->log.audit != NULL)
+		problem_warn(r->p, "log.audit: evidence and audit rows are kept in %s; this setting has no "
+		    "effect", c->queue.path);
 	if (c->nlisteners == 0)
 		problem_warn(r->p, "listeners: there is none, so no mail comes in");
 	if (c->ndomains == 0)

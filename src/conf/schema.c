@@ -308,10 +308,9 @@ const struct setting conf_schema[] = {
 { "log.level", T_CHOICE, "\"info\"", WORDS("debug", "info", "warn", "error"), AT(conf, log.level),
   .text = "The least important lines that are written." },
 { "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
-  .text = "Reserved: file for the log as JSON lines in addition to log.file; accepted, written by a "
-	  "later version." },
+  .text = "File that gets every line as a JSON object, in addition to the log." },
 { "log.audit", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.audit),
-  .text = "Accepted and kept; evidence and audit rows are in the queue's database." },
+  .text = "Has no effect but a warning: evidence and audit rows are in queue.path, in one hash chain." },
 };
 const size_t conf_schema_n = NELEMS(conf_schema);
 

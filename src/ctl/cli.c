@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "conf/conf.h"
 #include "ctl/cli_int.h"
@@ -51,6 +52,20 @@ cli_print_json(const json_t *j)
 	putchar('\n');
 }
 
+/* Where it is unless the configuration says otherwise; NULL when nothing is there. */
+static char *
+usual_socket(const char *conf_file)
+{
+	const char *slash = strrchr(conf_file, '/');
+	char *path = xasprintf("%.*srun/control.sock", slash == NULL ? 0 : (int)(slash + 1 - conf_file), conf_file);
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		return path;
+	free(path);
+	return NULL;
+}
+
 static char *
 socket_path(const struct cli *c)
 {
@@ -61,10 +76,16 @@ socket_path(const struct cli *c)
 		return xstrdup(c->socket);
 	conf = conf_load(c->conf_file, false, &errors);
 	if (conf == NULL) {
-		fprintf(stderr, "sallyport: %s\nThe control socket's place is in the configuration; "
-		    "name another with -c FILE, or the socket with --socket.\n", errors);
+		/* A file that is being edited must not keep anybody from the daemon that runs. */
+		path = usual_socket(c->conf_file);
+		if (path != NULL)
+			fprintf(stderr, "sallyport: %s has problems (config check shows them); asking the daemon at %s\n",
+			    c->conf_file, path);
+		else
+			fprintf(stderr, "sallyport: %s\nThe control socket's place is in the configuration; "
+			    "name another with -c FILE, or the socket with --socket.\n", errors);
 		free(errors);
-		return NULL;
+		return path;
 	}
 	path = xstrdup(conf->service.control);
 	conf_unref(conf);

@@ -311,28 +311,49 @@ bind_all(struct daemon *d, struct err *err)
 	return 0;
 }
 
+/* The directory of a file that the daemon makes. `must_own`: it is ours alone; else only made, and
+ * given away, when it is missing. */
+static int
+prepare_parent(const char *file, bool must_own, const char *user, struct err *err)
+{
+	char *dir, *slash;
+	int rc = 0;
+
+	if (file == NULL)
+		return 0;
+	dir = xstrdup(file);
+	slash = strrchr(dir, '/');
+	if (slash != NULL && slash != dir) {
+		*slash = '\0';
+		if (must_own || access(dir, F_OK) != 0)
+			rc = privileges_own(dir, user, err);
+	}
+	free(dir);
+	return rc;
+}
+
 static int
 prepare_directories(const struct conf *c, struct err *err)
 {
-	char *dir = xstrdup(c->service.control), *slash = strrchr(dir, '/');
-	int rc = 0;
+	const char *user = c->service.user;
 
-	if (slash != NULL && slash != dir) {
-		*slash = '\0';
-		rc = privileges_own(dir, c->service.user, err);
-	}
-	free(dir);
-	if (rc == 0)
-		rc = privileges_own(c->service.state, c->service.user, err);
-	return rc;
+	if (prepare_parent(c->service.control, true, user, err) != 0 ||
+	    prepare_parent(c->log.file, false, user, err) != 0 ||
+	    prepare_parent(c->log.journal, false, user, err) != 0)
+		return -1;
+	return privileges_own(c->service.state, user, err);
 }
 
 static int
 open_log(const struct conf *c, struct err *err)
 {
-	struct log_conf lc = { c->log.file, c->log.json, (enum log_level)c->log.level };
+	struct log_conf lc = { c->log.file, c->log.journal, c->log.json, (enum log_level)c->log.level };
 
-	return log_open(&lc, err);
+	if (log_open(&lc, err) != 0)
+		return -1;
+	/* So that they can be opened again after rotation. */
+	return privileges_give(c->log.file, c->service.user, err) != 0 ||
+	    privileges_give(c->log.journal, c->service.user, err) != 0 ? -1 : 0;
 }
 
 static int

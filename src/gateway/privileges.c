@@ -15,12 +15,20 @@
 int
 privileges_own(const char *path, const char *user, struct err *err)
 {
-	struct passwd *pw = user == NULL ? NULL : getpwnam(user);
-
 	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
 		err_set(err, "%s: cannot be created: %s", path, strerror(errno));
 		return -1;
 	}
+	return privileges_give(path, user, err);
+}
+
+int
+privileges_give(const char *path, const char *user, struct err *err)
+{
+	struct passwd *pw = user == NULL ? NULL : getpwnam(user);
+
+	if (path == NULL)
+		return 0;
 	if (geteuid() == 0 && pw != NULL && lchown(path, pw->pw_uid, pw->pw_gid) != 0) {
 		err_set(err, "%s: cannot be given to user %s: %s", path, user, strerror(errno));
 		return -1;

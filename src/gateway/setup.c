@@ -115,6 +115,10 @@ setup_new(const char *conf_file, char **errors)
 	atomic_init(&s->refs, 1);
 	s->conf = conf_load(conf_file, true, errors);
 	if (s->conf == NULL) {
+		size_t n = strlen(*errors);
+
+		if (n > 0 && (*errors)[n - 1] == '\n')
+			(*errors)[n - 1] = '\0';
 		free(s);
 		return NULL;
 	}

@@ -130,6 +130,13 @@ def cut_in_data(session):
     raise Cut("in the middle of DATA")
 
 
+def cut_in_bdat(session):
+    session.send(b"250 2.1.5 ok\r\n")
+    while b"\n" not in session.buffer:
+        session.read_some()
+    raise Cut("in the middle of BDAT")
+
+
 @case.register("next-hop-leaves-at-every-point", "F-13", "X-51", "I4")
 def next_hop_leaves(t):
     """The message stays, is tried again and is delivered: once acknowledged by the hop, and twice at
@@ -148,7 +155,7 @@ def next_hop_leaves(t):
         "in-data": {"chunking": False, "replies": {"DATA": once(cut_in_data)}},
         "dot": {"chunking": False, "replies": {".": once(cut)}},
         "half-reply": {"chunking": False, "replies": {".": once(cut_in(b"250 2.0"))}},
-        "bdat": {"replies": {"BDAT": once(cut)}},       # between chunks
+        "in-bdat": {"replies": {"RCPT": once(cut_in_bdat)}},
         "last-bdat": {"replies": {".": once(cut)}},
         "reply-421": {"replies": {"MAIL": once(cut_in(b"421 4.3.2 closing\r\n"))}},
     }
@@ -215,9 +222,9 @@ def killed(t):
     """20 kill -9 under 4 writers, two of them with REQUIRETLS: nothing acknowledged is lost, damaged
     or without its tag; doubles at most as many as deliveries were in flight."""
     kills, slots = 20, 4
-    hop = t.nexthop(cert=t.certs.issue("127.0.0.1"), requiretls=True, name="127.0.0.1")
+    hop = t.nexthop(cert=t.certs.issue("in.example"), requiretls=True)
     gw = t.gateway(hop_port=hop.port, over={
-        "routes": {"inside": {"assert_secure_lookup": True, "names": ["127.0.0.1"], "tls": "encrypt"}},
+        "routes": {"inside": {"assert_secure_lookup": True, "names": ["in.example"], "tls": "encrypt"}},
         "queue": {"concurrency": slots}, "log": {"level": "info"}, "service": {"workers": 2}})
     writers = [Writer(k, gw.port("inbound"), k < 2) for k in range(4)]
     rng = random.Random(8689)

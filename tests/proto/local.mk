@@ -1,6 +1,7 @@
 # Black-box tests: the built programs on loopback. Each file runs its cases and ends with 0, 1 or 77
 # (SKIP); what they share is tests/proto/case.py and the lab of real parts in tests/lab.
 PROTO_TESTS = \
+	tests/proto/example.py \
 	tests/proto/parts.py \
 	tests/proto/smoke.py
 TESTS += $(PROTO_TESTS)

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Keeps doc/tutorial.md and doc/policy.md true.
+
+Every block that is marked as Lua goes through the program:
+
+    ```lua gateway          a whole gateway.lua       sallyport config check says yes
+    ```lua policy           a whole policy file       sallyport policy check says yes, without warning
+    ```lua wrong            a whole policy file       sallyport policy check says no
+    ```lua fragment HOOK    what stands in a handler of HOOK
+
+and the reference is compared with the source: hooks and their verdicts, fields and methods of every
+object, matchers, actions, functions. Prints a line a check; ends with 0, 1, or 77 when a program that
+is needed is missing.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(__file__), "..", "..")))
+BUILDDIR = os.path.abspath(os.environ.get("builddir", "."))
+SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport"))
+DOCS = ("doc/tutorial.md", "doc/policy.md")
+
+ARGUMENTS = {
+    "connect": "session", "helo": "session, name", "tls": "session", "mail": "session, message",
+    "rcpt": "session, message, rcpt", "data": "session, message", "message": "session, message",
+    "disconnect": "session", "route": "message, rcpt", "tls_policy": "domain, route",
+    "attempt": "message, hop", "ehlo": "message, hop", "unmet": "message, hop, unmet",
+    "result": "message, rcpt, result", "bounce": "message, bounce", "dsn": "message, bounce",
+    "log": "event",
+}
+
+# What the documents take for granted around a policy.
+CONFIG = """return gw.config {
+  identity  = { hostname = "gw.acme.example" },
+  listeners = {
+    inbound = { bind = "127.0.0.1:2501", role = "mx" },
+    relay   = { bind = "127.0.0.1:2502", role = "relay", clients = "127.0.0.0/8" },
+  },
+  domains   = {
+    { match = { "acme.example", "*.acme.example" }, kind = "local", route = "inside" },
+    { match = "*", route = "internet" },
+  },
+  routes    = {
+    inside   = { via = "127.0.0.1:2503" },
+    partner  = { via = "127.0.0.1:2504" },
+    portal   = { via = "127.0.0.1:2505", tls = "verify", names = "portal.acme.example" },
+    internet = { via = "mx" },
+  },
+  policy    = { load = "policy.lua", network = { dns = true } },
+}
+"""
+
+failed = 0
+
+
+def report(ok, name, detail=""):
+    global failed
+    failed += not ok
+    print(("ok " if ok else "not ok ") + name, flush=True)
+    if not ok and detail:
+        print("\n".join("    " + line for line in detail.rstrip().split("\n")), flush=True)
+
+
+def read(path):
+    with open(os.path.join(SRCDIR, path), encoding="utf-8") as f:
+        return f.read()
+
+
+# ---- The blocks ----
+
+class Block:
+    def __init__(self, doc, line, kind, hook, text):
+        self.doc, self.line, self.kind, self.hook, self.text = doc, line, kind, hook, text
+        self.name = f"{doc}:{line} {kind}"
+
+
+def blocks(doc):
+    lines = read(doc).split("\n")
+    at = 0
+    while at < len(lines):
+        m = re.match(r"^```(\S*)\s*(.*)$", lines[at])
+        if m is None:
+            at += 1
+            continue
+        end = at + 1
+        while end < len(lines) and lines[end] != "```":
+            end += 1
+        if end == len(lines):
+            report(False, f"{doc}:{at + 1} block", "it has no end")
+            return
+        words = m.group(2).split()
+        if m.group(1) == "lua":
+            yield Block(doc, at + 1, words[0] if words else "", words[1] if len(words) > 1 else None,
+                        "\n".join(lines[at + 1:end]) + "\n")
+        at = end + 1
+
+
+def program(*args):
+    p = subprocess.run([SALLYPORT, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, timeout=60)
+    return p.returncode, p.stdout.decode("utf-8", "replace")
+
+
+def write(directory, name, text):
+    with open(os.path.join(directory, name), "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def check_gateway(b, directory, cert, key):
+    """The files that it names are there."""
+    for name in re.findall(r'"([\w./-]+\.pem)"', b.text):
+        os.makedirs(os.path.dirname(os.path.join(directory, name)), exist_ok=True)
+        shutil.copy(key if "key" in name else cert, os.path.join(directory, name))
+    for name in re.findall(r'"([\w./-]+\.lua)"', b.text):
+        write(directory, name, "")
+    write(directory, "gateway.lua", b.text)
+    rc, out = program("config", "check", os.path.join(directory, "gateway.lua"))
+    report(rc == 0, b.name, out)
+
+
+def check_policy(b, directory, text, want):
+    write(directory, "gateway.lua", CONFIG)
+    write(directory, "policy.lua", text)
+    rc, out = program("policy", "check", directory)
+    # A wrong one is wrong for what it says, not for what is around it.
+    ok = "(warning)" not in out if want == 0 else re.search(r"^policy\.lua:\d+: ", out, re.M)
+    report(rc == want and bool(ok), b.name, f"exit {rc}, {want} was expected\n{out}")
+
+
+def check_blocks(work, cert, key):
+    write(work, "gateway.lua", CONFIG)
+    write(work, "policy.lua", "")
+    rc, out = program("policy", "check", work)
+    report(rc == 0, "the configuration around the blocks", out)
+    for doc in DOCS:
+        n = 0
+        for b in blocks(doc):
+            directory = os.path.join(work, f"{os.path.basename(doc)}-{b.line}")
+            os.mkdir(directory)
+            n += 1
+            if b.kind == "gateway":
+                check_gateway(b, directory, cert, key)
+            elif b.kind == "policy":
+                check_policy(b, directory, b.text, 0)
+            elif b.kind == "wrong":
+                check_policy(b, directory, b.text, 1)
+            elif b.kind == "fragment" and (b.hook or "message") in ARGUMENTS:
+                hook = b.hook or "message"
+                check_policy(b, directory, f'gw.on("{hook}", function({ARGUMENTS[hook]})\n{b.text}end, '
+                             '{ name = "fragment" })\n', 0)
+            else:
+                report(False, b.name, "a block is one of lua gateway, policy, wrong, fragment HOOK")
+        report(n > 0, f"{doc} has blocks")
+
+
+# ---- The reference and the source ----
+
+def same(name, documented, real):
+    missing, extra = sorted(real - documented), sorted(documented - real)
+    text = (f"not in the reference: {', '.join(missing)}\n" if missing else "") + \
+           (f"not in the source: {', '.join(extra)}\n" if extra else "")
+    report(not text, f"doc/policy.md {name}", text)
+
+
+def first_words(table, pattern=r"^\| `(\w+)"):
+    return set(re.findall(pattern, table, re.M))
+
+
+def section(text, heading):
+    """From this heading to the next of any level."""
+    m = re.search(r"^#+ " + re.escape(heading) + r"\n(.*?)(?=^#|\Z)", text, re.M | re.S)
+    return m.group(1) if m else ""
+
+
+def check_objects(reference):
+    for name in sorted(os.listdir(os.path.join(SRCDIR, "src/policy"))):
+        if not re.match(r"obj_\w+\.c$", name):
+            continue
+        for m in re.finditer(r"const struct obj_class \w+ = \{\n\t\.what = \"([^\"]+)\",\n(.*?)^\};",
+                             read("src/policy/" + name), re.M | re.S):
+            fields = set(re.findall(r'^\t\t\{ "(\w+)",', m.group(2), re.M))
+            if fields:
+                same(f"object {m.group(1)}", first_words(section(reference, f"`{m.group(1)}`")), fields)
+
+
+def check_hooks(reference):
+    source = read("src/policy/verdict.c")
+    legal = source[source.index("legal[HOOKS]"):source.index("outcomes[HOOKS]")]
+    real, documented = {}, {}
+    for hook, bits in re.findall(r"\[HOOK_(\w+)\] = ([^,]*),", legal):
+        real[hook.lower()] = {v.lower() for v in re.findall(r"V\((\w+)\)", bits)}
+    for row in re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|([^|]*)\|", section(reference, "While mail comes in") +
+                          section(reference, "While mail is routed and sent"), re.M):
+        documented[row[0]] = set(re.findall(r"`(\w+)`", row[2]))
+        report(row[1].strip() == ARGUMENTS.get(row[0], ""), f"doc/policy.md arguments of {row[0]}", row[1])
+    same("hooks", set(documented), set(real))
+    for hook in sorted(set(real) & set(documented)):
+        same(f"verdicts of {hook}", documented[hook], real[hook])
+
+
+def check_functions(reference):
+    matchers = re.findall(r'^\t\[MATCH_\w+\] = \{ "(\w+)",', read("src/policy/matcher.c"), re.M)
+    same("matchers", first_words(section(reference, "Matchers").split("A matcher that needs")[0]), set(matchers))
+    rules = read("src/policy/rules.c")
+    makers = rules[rules.index("luaL_Reg makers[]"):]
+    same("actions", first_words(section(reference, "Actions")),
+         set(re.findall(r'\{ "(\w+)", a_\w+ \}', makers[:makers.index("};")])))
+    verdicts = re.findall(r'\{ "(\w+)", gw_\w+ \}', read("src/policy/verdict.c"))
+    same("verdicts", set(re.findall(r"`gw\.(\w+)`", "".join(
+        row for row in section(reference, "Verdicts").split("\n") if row.startswith("| `gw.")).split("`gw.caps {")[0])),
+        set(verdicts))
+    misc = read("src/policy/misc.c")
+    later = set(re.findall(r'\{ "(\w+)", "[^"]*(?:is|are)" \}', misc[misc.index("} later[]"):]))
+    later.discard("domains")        # gw.domains has come since
+    m = re.search(r"^Not available: (`gw\..*?)\.\n", reference, re.M | re.S)
+    same("functions that are not available", set(re.findall(r"`gw\.(\w+)`", m.group(1) if m else "")), later)
+
+
+def main():
+    if not os.access(SALLYPORT, os.X_OK):
+        print(f"# SKIP {SALLYPORT} is not there")
+        return 77
+    if shutil.which("openssl") is None:
+        print("# SKIP openssl(1) is not there")
+        return 77
+    with tempfile.TemporaryDirectory(prefix="docs-", dir=os.environ.get("TMPDIR")) as work:
+        cert, key = os.path.join(work, "cert.pem"), os.path.join(work, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-days", "2", "-subj", "/CN=mx.acme.example", "-keyout", key, "-out", cert],
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=60)
+        check_blocks(work, cert, key)
+    reference = read("doc/policy.md")
+    check_objects(reference)
+    check_hooks(reference)
+    check_functions(reference)
+    print(f"# {failed} failed" if failed else "# all passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
