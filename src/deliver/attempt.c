@@ -250,6 +250,15 @@ conclude(struct attempt *a)
 	free(text);
 }
 
+/* A notice about tagged mail is not to be lost for want of REQUIRETLS on its way (R-85, D3, D6):
+ * when no host qualifies there is a second pass, with less. trust_decide knows what is allowed. */
+static bool
+has_last_resort(const struct attempt *a)
+{
+	return !a->last_resort && a->msg->from[0] == '\0' && (a->msg->flags & MSG_REQUIRETLS) &&
+	    a->conf->dsn.protect != DSN_PROTECT_STRICT;
+}
+
 static void
 hosts_over(struct attempt *a)
 {
@@ -262,10 +271,7 @@ hosts_over(struct attempt *a)
 		attempt_end(a);
 		return;
 	}
-	/* A notice about tagged mail is not to be lost for want of REQUIRETLS on its way (R-85, D3,
-	 * D6): once more, with less. trust_decide knows what `protect` allows. */
-	if (!a->last_resort && a->msg->from[0] == '\0' && (a->msg->flags & MSG_REQUIRETLS) &&
-	    a->conf->dsn.protect != DSN_PROTECT_STRICT) {
+	if (has_last_resort(a)) {
 		a->last_resort = true;
 		a->nverdicts = 0;
 		a->host = 0;
@@ -397,7 +403,8 @@ attempt_skip(struct attempt *a, const struct trust_verdict *v)
 		a->record = hop_record_new(a->conn, smtp_client_get_info(a->conn->client), &a->facts, v);
 	else
 		a->record = hop_record_untried(present(a)->name, present(a)->port, &a->facts, v->row);
-	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE) {
+	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE &&
+	    !has_last_resort(a)) {
 		ask_about_hop(a, HOOK_UNMET, after_unmet);
 		return;
 	}

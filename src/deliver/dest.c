@@ -9,6 +9,7 @@
 #define POLICY_TTL_MS (5 * 60000)	/* of a tls_policy answer that names no ttl */
 #define HOSTS_TTL_MAX_MS 60000		/* libunbound caches; this saves the walk, not the query */
 #define HOSTS_TTL_MIN_MS 1000
+#define AGAIN_MS 300000			/* after a failed hook: the attempt does not count (I5) */
 #define EMPTY_MS 60000			/* how long an unused destination is remembered */
 
 struct hostlist *
@@ -183,15 +184,16 @@ dest_fail_waiting(struct dest *t, const struct outcome *like)
 
 static void
 fail_all(struct dest *t, enum outcome_kind kind, const char *status, const char *stage,
-    const char *reason, bool uncounted, const char *text)
+    const char *reason, int64_t uncounted_ms, const char *text)
 {
 	struct outcome o = { 0 };
+	bool uncounted = uncounted_ms > 0;
 
 	t->preparing = false;
 	outcome_set(&o, kind, 0, status, stage, reason, text);
 	o.uncounted = uncounted;
 	if (uncounted)
-		o.after_ms = 300000;
+		o.after_ms = uncounted_ms;
 	dest_fail_waiting(t, &o);
 	outcome_clear(&o);
 }
@@ -261,7 +263,7 @@ hosts_found(struct dest *t)
 		    failing ? "DNS failure" : "no such name");
 
 		hostlist_unref(h);
-		fail_all(t, OUT_DEFERRED, "4.4.3", "dns", "no-address", false, text);
+		fail_all(t, OUT_DEFERRED, "4.4.3", "dns", "no-address", 0, text);
 		free(text);
 		return;
 	}
@@ -282,19 +284,19 @@ mx_is_usable(struct dest *t, const struct mx_result *r)
 	case MX_OK:
 		return true;
 	case MX_NXDOMAIN:
-		fail_all(t, OUT_FAILED, "5.1.2", "dns", "nxdomain", false, r->why);
+		fail_all(t, OUT_FAILED, "5.1.2", "dns", "nxdomain", 0, r->why);
 		return false;
 	case MX_NULL:
-		fail_all(t, OUT_FAILED, "5.1.10", "dns", "null-mx", false, r->why);
+		fail_all(t, OUT_FAILED, "5.1.10", "dns", "null-mx", 0, r->why);
 		return false;
 	case MX_TEMPFAIL:
-		fail_all(t, OUT_DEFERRED, "4.4.3", "dns", "dns-failure", false, r->why);
+		fail_all(t, OUT_DEFERRED, "4.4.3", "dns", "dns-failure", 0, r->why);
 		return false;
 	case MX_ONLY_SELF:
-		fail_all(t, OUT_FAILED, "5.4.6", "dns", "mx-loop", false, r->why);
+		fail_all(t, OUT_FAILED, "5.4.6", "dns", "mx-loop", 0, r->why);
 		return false;
 	case MX_NO_ADDRESS:
-		fail_all(t, OUT_FAILED, "5.4.4", "dns", "no-address", false, r->why);
+		fail_all(t, OUT_FAILED, "5.4.4", "dns", "no-address", 0, r->why);
 		return false;
 	}
 	return false;
@@ -359,7 +361,8 @@ take_policy(struct dest *t, struct verdict *v)
 		    v->text != NULL ? v->text : v->reason != NULL ? v->reason : "deferred by tls_policy";
 
 		forget_policy(t);
-		fail_all(t, OUT_DEFERRED, "4.3.0", "policy", "tls-policy", true, text);
+		fail_all(t, OUT_DEFERRED, "4.3.0", "policy", "tls-policy",
+		    !v->is_error && v->after_ms > 0 ? v->after_ms : AGAIN_MS, text);
 		return;
 	}
 	t->prep->duties = duties_of_level(r->tls, r->waivable ? DUTY_BY_ADMIN_WAIVABLE : DUTY_BY_ADMIN);
@@ -406,7 +409,7 @@ prepare(struct dest *t)
 	t->prep->route = routing_resolve(policy_gen_conf(gen), t->stored_route, &err);
 	if (t->prep->route == NULL) {
 		forget_policy(t);
-		fail_all(t, OUT_DEFERRED, "4.3.5", "policy", "no-route", true, err.text);
+		fail_all(t, OUT_DEFERRED, "4.3.5", "policy", "no-route", AGAIN_MS, err.text);
 		return;
 	}
 	if (!policy_gen_has(gen, HOOK_TLS_POLICY)) {

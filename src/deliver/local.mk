@@ -3,6 +3,7 @@ libsallyport_a_SOURCES += \
 	src/deliver/conn.c \
 	src/deliver/deliver.c src/deliver/deliver.h src/deliver/deliver_int.h \
 	src/deliver/dest.c \
+	src/deliver/events.c src/deliver/events.h \
 	src/deliver/grant.c \
 	src/deliver/notice.c \
 	src/deliver/outcome.c \

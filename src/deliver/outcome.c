@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "deliver/deliver_int.h"
+#include "deliver/events.h"
 
 void
 outcome_clear(struct outcome *o)
@@ -194,7 +195,7 @@ log_outcome(struct attempt *a, struct item_rcpt *r)
 	char phrase[32];
 
 	snprintf(phrase, sizeof phrase, "message %s", kind_name(o));
-	log_info(phrase, LOG_ID("message", a->msg->id),
+	const struct log_kv kv[] = { LOG_ID("message", a->msg->id),
 	    a->msg->session != 0 ? LOG_ID("session", a->msg->session) : LOG_S("session", NULL),
 	    LOG_S("from", a->msg->from), LOG_S("to", a->msg->rcpts[r->idx].address),
 	    LOG_S("route", a->prep == NULL ? NULL : a->prep->route->name),
@@ -205,7 +206,10 @@ log_outcome(struct attempt *a, struct item_rcpt *r)
 	    LOG_S("relaxed", a->grant), LOG_S("stage", o->stage), LOG_S("reason", o->reason),
 	    LOG_S("status", o->status), LOG_S("reply", o->reply != NULL ? o->reply : o->text),
 	    LOG_S("handler", o->by), LOG_U("attempts", r->attempts + 1),
-	    LOG_B("gen", policy_gen_id(a->gen), 12));
+	    LOG_B("gen", policy_gen_id(a->gen), 12), { .key = NULL } };
+
+	log_write(LOG_LEVEL_INFO, phrase, kv);
+	events_emit(a->d->env.policy, a->gen, phrase, kv);
 }
 
 static char *

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "deliver/events.h"
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
 
@@ -273,13 +274,16 @@ log_accepted(const struct arrival *a)
 	char duties[200];
 
 	duties_format(duties, sizeof duties, m->duties);
-	log_info("message accepted", LOG_ID("message", m->id), LOG_ID("session", m->session),
+	const struct log_kv kv[] = { LOG_ID("message", m->id), LOG_ID("session", m->session),
 	    LOG_S("listener", m->listener), LOG_S("ip", m->peer_ip), LOG_S("from", m->from),
 	    LOG_S("to", m->nrcpts == 0 ? NULL : m->rcpts[0].address), LOG_U("recipients", m->nrcpts),
 	    LOG_U("size", m->content_size), LOG_S("tls", m->tls_in),
 	    LOG_S("requiretls", m->flags & MSG_REQUIRETLS ? "yes" : NULL),
 	    LOG_S("tls_required_no", no[m->tls_no]), LOG_S("duties", m->duties == 0 ? NULL : duties),
-	    LOG_S("by", m->duty_note), LOG_B("gen", m->generation, strlen(m->generation) < 12 ? strlen(m->generation) : 12));
+	    LOG_S("by", m->duty_note), LOG_B("gen", m->generation, strlen(m->generation) < 12 ? strlen(m->generation) : 12), { .key = NULL } };
+
+	log_write(LOG_LEVEL_INFO, "message accepted", kv);
+	events_emit(a->w->policy, a->w->now->gen, "message accepted", kv);
 }
 
 static void

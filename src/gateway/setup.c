@@ -110,6 +110,7 @@ setup_new(const char *conf_file, char **errors)
 	struct setup *s = xcalloc(1, sizeof *s);
 	struct tls_client_conf tc;
 	struct err err = { "" };
+	char *text = NULL;
 
 	*errors = NULL;
 	atomic_init(&s->refs, 1);
@@ -135,6 +136,14 @@ setup_new(const char *conf_file, char **errors)
 	s->bundle = policy_bundle_read(s->conf, LUALIBDIR, &err);
 	if (s->bundle == NULL)
 		goto fail;
+	if (!policy_check(s->bundle, s->conf, &text)) {
+		*errors = text;
+		setup_unref(s);
+		return NULL;
+	}
+	if (text != NULL)
+		log_warn("policy", LOG_S("text", text));
+	free(text);
 	make_mx(s);
 	return s;
 fail:

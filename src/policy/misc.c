@@ -258,7 +258,7 @@ static const struct {
 	{ "counter", "counters are" }, { "cache", "caches are" }, { "all", "parallel calls are" },
 	{ "within", "time limits for parts of a handler are" }, { "memo", "memoized functions are" },
 	{ "sts", "MTA-STS lookups are" }, { "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },
-	{ "cidr", "address lists are" }, { "domains", "domain lists are" },
+	{ "cidr", "address lists are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" }, { "auth", "SPF and DMARC results are" },
 	{ "template", "templates are" }, { "redact", "redaction helpers are" }, { "geo", "GeoIP data is" },
 	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },

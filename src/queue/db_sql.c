@@ -136,6 +136,8 @@ const char *const db_sql[SQL_N] = {
 	[SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
 	[SQL_META_SET] = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
 	[SQL_UNLEASE] = "UPDATE recipient SET state = 0 WHERE state = 1",
+	[SQL_PAGES] = "PRAGMA page_count",
+	[SQL_FREE_PAGES] = "PRAGMA freelist_count",
 	[SQL_UNLEASE_ONE] = "UPDATE recipient SET state = 0 WHERE message = ?1 AND num = ?2 AND state = 1",
 	[SQL_RESHARD] = "UPDATE recipient SET worker = shard % ?1",
 	[SQL_COUNT_MESSAGES] = "SELECT count(*), coalesce(sum(size), 0) FROM message",

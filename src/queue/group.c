@@ -405,10 +405,25 @@ is_over_limit(const struct store *s, const struct store_submit *r, uint64_t mess
 	    (s->max_bytes != 0 && atomic_load(&s->n.bytes) + bytes + size > s->max_bytes);
 }
 
+/* The next arrival may fit when the log has been copied. */
+static void
+make_room(struct store *s)
+{
+	const struct store_submit *r = (const struct store_submit *)s->arrivals.first;
+	struct room room;
+
+	if (r == NULL || r->msg->content == NULL)
+		return;
+	room_measure(s, &room);
+	if (!room_has(&room, r->msg->content->size))
+		group_checkpoint(s);
+}
+
 static void
 collect(struct store *s, struct group *g, int64_t mono)
 {
 	uint64_t bytes = 0, messages = 0;
+	struct room room = { 0 };
 	struct mail *m;
 
 	while (mono >= s->retry_at && g->n < GROUP_MAX && (m = mails_shift(&s->results)) != NULL) {
@@ -416,16 +431,27 @@ collect(struct store *s, struct group *g, int64_t mono)
 		g->v[g->n++] = m;
 	}
 	s->results_since = mono;
+	if (s->arrivals.n > 0)
+		room_measure(s, &room);
 	while (g->n < 2 * GROUP_MAX && messages < GROUP_MAX && bytes < GROUP_BYTES &&
 	    (m = mails_shift(&s->arrivals)) != NULL) {
 		struct store_submit *r = (struct store_submit *)m;
+		uint64_t size = r->msg->content == NULL ? 0 : r->msg->content->size;
 
 		if (is_over_limit(s, r, messages, bytes)) {
 			store_answer(s, m, STORE_FULL, "the queue has reached its configured size");
 			continue;
 		}
+		if (!room_has(&room, size)) {
+			store_answer(s, m, STORE_FULL, "no space left for the queue");
+			continue;
+		}
+		if (!room_has(&room, bytes + size)) {	/* with the next group, when this one is copied */
+			mails_unshift(&s->arrivals, m);
+			break;
+		}
 		messages++;
-		bytes += r->msg->content == NULL ? 0 : r->msg->content->size;
+		bytes += size;
 		g->v[g->n++] = m;
 	}
 	if (s->job == NULL)
@@ -441,6 +467,9 @@ group_run(struct store *s)
 	struct group g = { .v = v };
 	int64_t mono = clock_mono_ms();
 
+	make_room(s);
+	if (s->latched)
+		return;
 	collect(s, &g, mono);
 	if (g.n == 0 && g.job == NULL && !(g.due && group_has_due(s)))
 		return;
@@ -465,7 +494,7 @@ group_checkpoint(struct store *s)
 	if (rc == SQLITE_OK) {
 		/* A long reader keeps part of the log: do not try at every commit. */
 		atomic_store(&s->n.wal_pages, in_log == done ? 0 : (uint64_t)in_log);
-		s->checkpoint_pages = in_log == done ? WAL_CHECKPOINT_PAGES :
+		s->checkpoint_pages = in_log == done ? room_log_limit(s) :
 		    (unsigned)in_log + WAL_CHECKPOINT_PAGES / 4;
 		return;
 	}
@@ -473,7 +502,10 @@ group_checkpoint(struct store *s)
 		/* The log stays, and with it everything that was committed. */
 		files_reserve_drop(s->path);
 		s->checkpoint_pages += WAL_CHECKPOINT_PAGES / 4;
-		log_error("queue checkpoint: no space", LOG_S("file", s->path));
+		if (s->full_logged == 0 || clock_mono_ms() - s->full_logged >= LOG_AGAIN_MS) {
+			log_error("queue checkpoint: no space", LOG_S("file", s->path));
+			s->full_logged = clock_mono_ms();
+		}
 	} else if ((rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_LOCKED) {
 		store_latch(s, sqlite3_errmsg(s->db.h));
 	}

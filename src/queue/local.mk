@@ -12,6 +12,7 @@ libsallyport_a_SOURCES += \
 	src/queue/open.c \
 	src/queue/reader.c \
 	src/queue/recover.c \
+	src/queue/room.c \
 	src/queue/store.c src/queue/store.h src/queue/store_int.h
 check_PROGRAMS += tests/unit/test_store tests/unit/test_store_crash
 TESTS += tests/unit/test_store tests/unit/test_store_crash

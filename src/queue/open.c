@@ -233,7 +233,7 @@ store_open(const struct store_conf *conf, struct err *err)
 	if (reader_open(s->reader, err) != 0)
 		goto failed;
 	files_reserve_make(s->path);
-	atomic_store(&s->n.headroom, files_headroom(s->path, s->min_free_percent));
+	atomic_store(&s->n.headroom, room_headroom(s));
 	log_info("queue opened", LOG_S("file", s->path), LOG_S("sqlite", sqlite3_libversion()),
 	    LOG_I("schema", db_version), LOG_U("messages", atomic_load(&s->n.messages)),
 	    LOG_U("recipients", atomic_load(&s->n.recipients)), LOG_U("recovered", s->recovered));

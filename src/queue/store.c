@@ -338,7 +338,7 @@ static void
 tick(struct store *s, int64_t mono)
 {
 	s->next_tick = mono + s->tick_ms;
-	atomic_store(&s->n.headroom, files_headroom(s->path, s->min_free_percent));
+	atomic_store(&s->n.headroom, room_headroom(s));
 	if (atomic_load(&s->n.full) && mono >= s->full_until) {
 		atomic_store(&s->n.full, false);
 		log_info("queue tries to accept mail again");
@@ -347,6 +347,8 @@ tick(struct store *s, int64_t mono)
 		files_reserve_make(s->path);
 	if (!s->latched && !store_file_is_ours(s))
 		store_latch(s, "the queue file was removed or replaced while the daemon runs");
+	if (s->checkpoint_pages > room_log_limit(s))
+		s->checkpoint_pages = room_log_limit(s);
 	/* Nobody waits for anything: the best moment to fold the log into the database. */
 	if (!s->latched && !s->worked)
 		group_checkpoint(s);

@@ -46,7 +46,7 @@ enum sql {
 	SQL_ADMIN_ROW, SQL_ADMIN_STATE, SQL_ADMIN_BOUNCE, SQL_ADMIN_NOTE,
 	SQL_EVIDENCE_HEAD, SQL_META_GET, SQL_META_SET, SQL_UNLEASE, SQL_RESHARD,
 	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
-	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE,
+	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE, SQL_PAGES, SQL_FREE_PAGES,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
@@ -229,6 +229,18 @@ void *store_main(void *arg);
 /* open.c */
 void store_watch_log(struct store *s);	/* after each opening */
 int store_load_state(struct store *s, struct err *err);	/* counts, heads, lanes, from the tables */
+
+/* room.c */
+struct room {
+	int64_t left;			/* free on the disk, less what copying the log will take */
+	int64_t in_log, in_db;		/* allocated already and free */
+};
+void room_measure(struct store *s, struct room *r);
+bool room_has(const struct room *r, uint64_t bytes);	/* for so much content of arrivals? */
+/* As files_headroom, and what is free inside the database. */
+int64_t room_headroom(struct store *s);
+/* Pages that the log may have: fewer when the disk is nearly full, so that they can be copied. */
+unsigned room_log_limit(const struct store *s);
 
 /* group.c */
 bool group_is_ready(const struct store *s, int64_t mono);

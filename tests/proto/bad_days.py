@@ -300,6 +300,38 @@ def queue_file_taken_away(t):
 
 # ---- Full disk ----
 
+LINE = b"0123456789abcdef\r\n"
+
+
+def fill(t, c, name):
+    """Sends until five are refused; the subjects of those that were taken."""
+    acked, refusals = [], 0
+    for i in range(400):
+        reply = c.mail("a@client.example")
+        if reply.code == 250:
+            c.rcpt("b@gw.example", code=250)
+            size = 200_000 if i % 2 else 400_000
+            reply = c.data(f"Subject: {name}-{i}\r\n\r\n".encode() + LINE * (size // len(LINE)))
+        if reply.code == 250:
+            acked.append(f"{name}-{i}")
+            continue
+        t.check(reply.code == 452 and reply.status == "4.3.1", f"refused with {reply}")
+        refusals += 1
+        if refusals == 5:
+            break
+    c.cmd("NOOP", 250)
+    t.check(refusals == 5 and len(acked) > 5, f"{len(acked)} taken, {refusals} refused")
+    return acked
+
+
+def make_way(t, gw, hop, c, acked):
+    """The next hop is back: everything leaves, and mail is taken again."""
+    hop.replies.clear()
+    t.eq(gw.run("queue", "retry", "--to", "*", "--reason", "next hop is back").returncode, 0, "retry")
+    hop.wait_messages(len(acked), 30)
+    gw.wait_for(lambda: c.mail("a@client.example").code == 250 and c.cmd("RSET"), 10, "mail is taken again")
+
+
 @case.register("full-disk", "F-5", "X-72", "I1")
 def full_disk(t):
     """452 at MAIL or after the dot, no crash; deliveries go on, and with the space mail comes in
@@ -308,39 +340,22 @@ def full_disk(t):
     gw = prepare(t, hop_port=hop.port, over={"queue": {"min_free": 0}})
     with mounted(t, os.path.join(gw.dir, "state"), "mode=0700,size=12m"):
         gw.start()
-        acked, refusals, places = [], 0, set()
         c = t.client(gw)
         c.ehlo()
-        for i in range(400):
-            size = 200_000 if i % 2 else 400_000
-            reply = c.mail("a@client.example")
-            places.add("mail" if reply.code == 452 else "ok")
-            if reply.code == 250:
-                c.rcpt("b@gw.example", code=250)
-                reply = c.data(b"Subject: %d\r\n\r\n" % i + b"0123456789abcdef\r\n" * (size // 18))
-                places.add("dot" if reply.code == 452 else "ok")
-            if reply.code == 250:
-                acked.append(str(i))
-                continue
-            t.check(reply.code == 452 and reply.status == "4.3.1", f"refused with {reply}")
-            refusals += 1
-            if refusals == 5:
-                break
-        c.cmd("NOOP", 250)
-        t.check(refusals == 5 and len(acked) > 5, f"{len(acked)} taken, {refusals} refused")
+        acked = fill(t, c, "first")
         t.eq(gw.run("status").returncode, 0, "status")
-        hop.replies.clear()
-        t.eq(gw.run("queue", "retry", "--to", "*", "--reason", "next hop is back").returncode, 0, "retry")
-        hop.wait_messages(len(acked), 30)
-
-        def takes_mail():
-            return c.mail("a@client.example").code == 250 and c.cmd("RSET")
-
-        gw.wait_for(takes_mail, 10, "mail is taken again")
-        c.send_message("a@client.example", "b@gw.example", b"Subject: after\r\n\r\nx\r\n")
-        hop.wait_messages(len(acked) + 1)
+        for name in ("second", "third"):    # again: what was freed is really free
+            make_way(t, gw, hop, c, acked)
+            c.send_message("a@client.example", "b@gw.example", f"Subject: {name}\r\n\r\nx\r\n".encode())
+            acked.append(name)
+            reply = c.send_message("a@client.example", "b@gw.example", b"Subject: no\r\n\r\n" + LINE * 500_000,
+                                   code=None)
+            t.check(reply.code == 452 and reply.status == "4.3.1", f"more than there is room for: {reply}")
+            hop.replies["MAIL"] = "451 4.3.0 later"
+            acked += fill(t, c, name)
+        make_way(t, gw, hop, c, acked)
         gw.wait_queue_empty()
-        t.eq(sorted(m.header("Subject") for m in hop.accepted), sorted([*acked, "after"]), "messages")
+        t.eq(sorted(m.header("Subject") for m in hop.accepted), sorted(acked), "messages")
         t.check(gw.log_lines("error|warn"), "nothing in the log")
         gw.stop()
 

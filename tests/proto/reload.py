@@ -104,7 +104,7 @@ def broken_one(t):
         stays(part)
     os.rename(gw.conf_path, gw.conf_path + ".away")
     gw.reload()
-    gw.wait_log("reload refused .*gateway.lua.*No such file")
+    gw.wait_log("reload refused.*gateway.lua.*No such file")
     os.rename(gw.conf_path + ".away", gw.conf_path)
     gw.write()
     reload(gw, "configuration active")
