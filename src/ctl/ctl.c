@@ -53,8 +53,12 @@ client_free(struct client *k)
 static void
 reply(struct client *k, json_t *answer)
 {
-	char *text = json_dumps(answer, JSON_COMPACT);
-	uint32_t n = htonl((uint32_t)strlen(text));
+	char *text = answer == NULL ? NULL : json_dumps(answer, JSON_COMPACT);
+	uint32_t n;
+
+	if (text == NULL)	/* text from outside that is no UTF-8, which is escaped where it comes in */
+		text = xstrdup("{\"ok\":false,\"error\":\"the answer cannot be shown\",\"exit\":1}");
+	n = htonl((uint32_t)strlen(text));
 
 	bufferevent_write(k->bev, &n, sizeof n);
 	bufferevent_write(k->bev, text, strlen(text));
@@ -79,6 +83,7 @@ answered(void *reader, struct mail *m)
 	struct question *q = (struct question *)m;
 	struct client *k = q->client;
 	struct ctl *c = q->ctl;
+	struct timeval idle = { IDLE_S, 0 };
 	json_error_t je;
 
 	c->outstanding--;
@@ -86,6 +91,7 @@ answered(void *reader, struct mail *m)
 		json_t *result = q->req.json == NULL ? NULL : json_loads(q->req.json, 0, &je);
 
 		k->question = NULL;
+		bufferevent_set_timeouts(k->bev, &idle, &idle);
 		if (q->req.status == STORE_OK && result != NULL)
 			reply(k, json_pack("{s:b, s:o}", "ok", 1, "result", result));
 		else
@@ -119,6 +125,7 @@ ask_store(struct client *k, const json_t *request)
 	q->req.mail.run = answered;
 	q->req.mail.reply_to = k->ctl->mb;
 	k->question = q;
+	bufferevent_set_timeouts(k->bev, NULL, NULL);	/* the store takes the time it needs */
 	k->ctl->outstanding++;
 	store_query(k->ctl->store, &q->req);
 }

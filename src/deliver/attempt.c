@@ -14,6 +14,8 @@
 
 #include "deliver/deliver_int.h"
 
+#define SEEN_MAX 2048u
+
 static void host_begin(struct attempt *a);
 static void connect_host(struct attempt *a);
 static void judge(struct attempt *a, const struct smtp_client_info *info);
@@ -25,7 +27,7 @@ attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char *sta
     const char *stage, const char *reason, const char *text)
 {
 	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind == OUT_NONE)
+		if (a->item->rcpts[i].out.kind == OUT_NONE && !a->item->rcpts[i].withdrawn)
 			outcome_set(&a->item->rcpts[i].out, kind, code, status, stage, reason, text);
 }
 
@@ -33,7 +35,7 @@ static bool
 all_decided(const struct attempt *a)
 {
 	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind == OUT_NONE)
+		if (a->item->rcpts[i].out.kind == OUT_NONE && !a->item->rcpts[i].withdrawn)
 			return false;
 	return true;
 }
@@ -43,7 +45,7 @@ static void
 all_by_verdict(struct attempt *a, struct verdict *v, const char *stage)
 {
 	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind == OUT_NONE)
+		if (a->item->rcpts[i].out.kind == OUT_NONE && !a->item->rcpts[i].withdrawn)
 			outcome_verdict(&a->item->rcpts[i].out, v, stage);
 	attempt_end(a);
 }
@@ -81,7 +83,9 @@ attempt_need(const struct attempt *a, struct trust_need *need)
 		.own_notice = (a->msg->flags & MSG_NOTICE) != 0,
 		.protect = (enum dsn_protect)a->conf->dsn.protect,
 		.sts_testing_counts = a->conf->tls.sts_testing_counts,
-		.relaxed_to = a->relaxed_to,
+		/* What a hook asks for after a relax is owed all the same. */
+		.relaxed_to = a->relaxed_to == DUTY_RELAX_NONE ? DUTY_RELAX_NONE :
+		    a->relaxed_to | a->since_relax,
 		.last_resort = a->last_resort,
 	};
 }
@@ -92,6 +96,29 @@ static const struct host *
 present(const struct attempt *a)
 {
 	return &a->hosts->hosts[a->host];
+}
+
+/* Bounded whatever the names are: what does not fit is left out, and the verdicts are all counted. */
+static void
+note_seen(struct attempt *a, const char *word)
+{
+	if (a->seen.len + strlen(present(a)->name) + strlen(word) + 3 < SEEN_MAX)
+		buf_printf(&a->seen, "%s%s=%s", a->seen.len ? " " : "", present(a)->name, word);
+}
+
+static const struct mx_addr *next_address(struct attempt *a);
+
+static const char *
+address_text(struct attempt *a)
+{
+	const struct mx_addr *addr = next_address(a);
+	struct net_addr na;
+
+	if (addr == NULL)
+		return NULL;
+	net_addr_set(&na, addr->family, addr->ip, present(a)->port);
+	net_addr_ip(&na, a->ip_text);
+	return a->ip_text;
 }
 
 /* What policies know as the destination: the domain looked up; behind fixed hosts the recipients'
@@ -120,7 +147,7 @@ fill_hop(struct attempt *a)
 	*hop = (struct policy_hop){
 		.destination = destination(a),
 		.route = a->prep->route, .host = h->name, .port = h->port, .preference = h->preference,
-		.ip = a->conn == NULL ? NULL : a->conn->ip,
+		.ip = a->conn == NULL ? address_text(a) : a->conn->ip,
 		.attempt = a->item->rcpts[0].attempts + 1,
 		.mx = h->mx, .sts = a->facts.sts, .tlsa = a->facts.tlsa,
 		.caps = info == NULL ? 0 : info->ext, .tls = info == NULL ? NULL : info->tls,
@@ -178,6 +205,9 @@ static bool
 take_hop_verdict(struct attempt *a, struct verdict *v, const char *stage)
 {
 	duties_join(&a->hop_duties, a->hop.added);
+	duties_join(&a->all_hop_duties, a->hop.added);
+	if (a->relaxed_to != DUTY_RELAX_NONE)
+		a->since_relax |= duties_bits(a->hop.added);
 	a->hop.added = 0;
 	switch (v->kind) {
 	case VERDICT_DEFER:
@@ -190,7 +220,7 @@ take_hop_verdict(struct attempt *a, struct verdict *v, const char *stage)
 	case VERDICT_SKIP_HOST:
 		drop_conn(a);
 		a->policy_skipped = true;
-		buf_printf(&a->seen, "%s%s=skipped-by-policy", a->seen.len ? " " : "", present(a)->name);
+		note_seen(a, "skipped-by-policy");
 		a->host++;
 		host_begin(a);
 		return false;
@@ -220,6 +250,17 @@ may_hold_unmet(const struct attempt *a)
 	    clock_wall_ms() < a->msg->received_ms + a->conf->queue.hold_unmet_ms;
 }
 
+/* Is it known of every host that it will not do? (D1, row 52: one that was only not to be reached
+ * may do next time.) */
+static bool
+all_refused(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->nverdicts; i++)
+		if (a->verdicts[i].action != TRUST_SKIP)
+			return false;
+	return true;
+}
+
 static void
 conclude(struct attempt *a)
 {
@@ -229,12 +270,24 @@ conclude(struct attempt *a)
 
 	attempt_need(a, &need);
 	trust_conclude(&need, a->verdicts, a->nverdicts, &end);
-	if (end.end == TRUST_END_DEFER && end.unmet != 0 && a->prep->on_unmet == UNMET_BOUNCE)
+	if (end.end == TRUST_END_DEFER && end.unmet != 0 && a->prep->on_unmet == UNMET_BOUNCE &&
+	    all_refused(a) && a->msg->from[0] != '\0')
 		end.end = TRUST_END_BOUNCE;
 	if (end.end == TRUST_END_BOUNCE && (may_hold_unmet(a) ||
 	    (a->prep->on_unmet == UNMET_DEFER && !(a->msg->flags & MSG_REQUIRETLS))))
 		end.end = TRUST_END_DEFER;
+	end.status[0] = end.end == TRUST_END_BOUNCE ? '5' : '4';
+	if (a->lost_stage != NULL && end.reason == TRUST_UNREACHABLE) {
+		text = xasprintf("the connection was lost: %s", a->last_text != NULL ? a->last_text : "no reply");
+		attempt_all(a, OUT_DEFERRED, 0, "4.4.2", a->lost_stage, "connection-lost", text);
+		free(text);
+		return;
+	}
 	if (end.reason == TRUST_UNREACHABLE && a->last_reply != NULL) {
+		/* A host that says 5yz before any transaction says it of itself, not of the message,
+		 * which stays: its status is of class 4 as long as it does (RFC 3464 2.3.4). */
+		if (end.end != TRUST_END_BOUNCE && a->last_status[0] == '5')
+			a->last_status[0] = '4';
 		attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, a->last_code,
 		    a->last_status[0] != '\0' ? a->last_status : end.status, "connect",
 		    trust_reason_word(end.reason), a->last_text);
@@ -271,7 +324,7 @@ hosts_over(struct attempt *a)
 		attempt_end(a);
 		return;
 	}
-	if (has_last_resort(a)) {
+	if (has_last_resort(a) && all_refused(a)) {
 		a->last_resort = true;
 		a->nverdicts = 0;
 		a->host = 0;
@@ -279,7 +332,7 @@ hosts_over(struct attempt *a)
 		return;
 	}
 	conclude(a);
-	if (!a->saw_connection && a->verdicts[0].reason == TRUST_UNREACHABLE &&
+	if (!a->saw_connection && a->dest->nconns == 0 && a->verdicts[0].reason == TRUST_UNREACHABLE &&
 	    a->item->rcpts[0].out.kind == OUT_DEFERRED) {
 		/* Nobody answers: what waits behind this item would wait for the same timeouts. */
 		outcome_set(&like, OUT_DEFERRED, 0, "4.4.1", "connect", "unreachable", a->last_text);
@@ -295,6 +348,8 @@ static void
 after_audit(struct attempt *a, bool ok)
 {
 	a->auditing = false;
+	if (ok)
+		a->relaxed_to = a->relax_pending;	/* from here on, and not before */
 	if (!ok) {
 		/* No audit row, no relax (policy design 5.6). */
 		drop_conn(a);
@@ -343,7 +398,7 @@ relax(struct attempt *a, struct verdict *v)
 		host_begin(a);
 		return;
 	}
-	a->relaxed_to = left;
+	a->relax_pending = left;
 	free(a->grant);
 	a->grant = xstrdup(v->grant);
 	e.rcpt_num = a->msg->rcpts[a->item->rcpts[0].idx].num;
@@ -395,14 +450,23 @@ void
 attempt_skip(struct attempt *a, const struct trust_verdict *v)
 {
 	a->verdict = *v;
+	if (a->judged)		/* once more, after a relax or a second connection: the newest counts */
+		a->nverdicts--;
+	MUST(a->nverdicts < a->hosts->n);
 	a->verdicts[a->nverdicts++] = *v;
-	buf_printf(&a->seen, "%s%s=%s", a->seen.len ? " " : "", present(a)->name,
-	    trust_reason_word(v->reason));
-	hop_record_free(a->record);
+	a->judged = true;
+	note_seen(a, trust_reason_word(v->reason));
+	/* A connection that was let go after a refused MAIL has left its record behind. */
+	if (a->conn != NULL || a->record == NULL || strcmp(a->record->host, present(a)->name) != 0) {
+		hop_record_free(a->record);
+		a->record = NULL;
+	}
 	if (a->conn != NULL)
 		a->record = hop_record_new(a->conn, smtp_client_get_info(a->conn->client), &a->facts, v);
-	else
+	else if (a->record == NULL)
 		a->record = hop_record_untried(present(a)->name, present(a)->port, &a->facts, v->row);
+	else
+		a->record->row = v->row;
 	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE &&
 	    !has_last_resort(a)) {
 		ask_about_hop(a, HOOK_UNMET, after_unmet);
@@ -424,14 +488,20 @@ stage_failed(struct attempt *a, enum hop_stage stage)
 	a->facts.stage = stage;
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &v);
-	if (v.action == TRUST_CLEAR && !a->clear) {
-		/* The connection is dead after a failed handshake; a new one, in clear. */
+	if (!a->clear && !a->prep->route->implicit_tls && (v.action == TRUST_CLEAR ||
+	    (v.action == TRUST_SEND && stage == HOP_STARTTLS_TEMPFAIL))) {
+		/* The connection is gone after a failed handshake (R-65), and after a refused
+		 * STARTTLS (row 15), which the client answers with QUIT; a new one, in clear. */
 		a->clear = true;
 		connect_host(a);
 		return;
 	}
-	if (v.action == TRUST_SEND || v.action == TRUST_CLEAR || v.action == TRUST_CONNECT)
-		v.action = TRUST_SKIP_TEMP;	/* it would have done, had it lived */
+	if (v.action == TRUST_SEND || v.action == TRUST_CLEAR || v.action == TRUST_CONNECT) {
+		/* It would have done, had it lived. */
+		v.action = TRUST_SKIP_TEMP;
+		v.reason = stage == HOP_HANDSHAKE_FAILED ? TRUST_HANDSHAKE : TRUST_UNREACHABLE;
+		snprintf(v.status, sizeof v.status, stage == HOP_HANDSHAKE_FAILED ? "4.7.5" : "4.4.1");
+	}
 	attempt_skip(a, &v);
 }
 
@@ -512,8 +582,9 @@ host_begin(struct attempt *a)
 
 	a->addr = 0;
 	a->hop_duties = 0;
-	a->clear = a->no_reuse = a->reused = false;
+	a->clear = a->no_reuse = a->reused = a->judged = false;
 	a->relaxed_to = DUTY_RELAX_NONE;
+	a->since_relax = 0;
 	free(a->grant);
 	a->grant = NULL;
 	/* Hosts without any address are no hosts, unless we could not find out. */
@@ -586,6 +657,8 @@ attempt_ready(struct attempt *a, const struct smtp_client_info *info)
 {
 	struct trust_need need;
 
+	if (a->ticket != 0 || a->auditing)	/* what is under way goes on by itself */
+		return;
 	a->saw_connection = true;
 	conn_facts(a->conn, info, &a->facts);
 	attempt_need(a, &need);
@@ -600,6 +673,7 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 	enum hop_stage stage = HOP_UNREACHABLE;
 	struct conn *c = a->conn;
 
+	a->fetch_no++;		/* content that is on its way is for the connection that was */
 	remember_reply(a, code, status, text, code != 0);
 	if (why != SMTP_END_CONNECT && why != SMTP_END_TIMEOUT)
 		a->saw_connection = true;
@@ -621,7 +695,7 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 		}
 		a->addr++;
 		if (next_address(a) != NULL) {
-			connect_host(a);
+			ask_about_hop(a, HOOK_ATTEMPT, after_attempt_hook);	/* of that address */
 			return;
 		}
 	}
@@ -659,10 +733,11 @@ attempt_start(struct dest *t, struct item *it)
 	a->prep = t->prep == NULL ? NULL : prep_ref(t->prep);
 	a->hosts = hostlist_ref(t->hosts);
 	a->relaxed_to = DUTY_RELAX_NONE;
-	buf_init(&a->seen, 2048);
+	buf_init(&a->seen, SEEN_MAX);
 	a->id = slots_add(&t->d->attempt_ids, a);
 	TAILQ_INSERT_TAIL(&t->d->attempts, a, link);
 	t->attempts++;
+	t->refs++;
 	t->d->nattempts++;
 	t->d->stats.attempts++;
 	for (size_t i = 0; i < it->n; i++) {
@@ -677,6 +752,38 @@ attempt_start(struct dest *t, struct item *it)
 	MUST(a->prep != NULL && a->hosts != NULL);
 	a->verdicts = xcalloc(a->hosts->n, sizeof *a->verdicts);
 	host_begin(a);
+}
+
+bool
+attempt_is_tagged(const struct attempt *a)
+{
+	duty_mask m = attempt_duties(a);
+
+	duties_join(&m, a->all_hop_duties);
+	return (a->msg->flags & MSG_REQUIRETLS) != 0 || (duties_bits(m) & DUTY_PROPAGATE) != 0;
+}
+
+bool
+attempt_withdraw(struct attempt *a, uint32_t num)
+{
+	bool left = false;
+
+	if (a->over || a->sending)	/* it is on the wire, or decided: the store sorts that out */
+		return false;
+	for (size_t i = 0; i < a->item->n; i++) {
+		struct item_rcpt *r = &a->item->rcpts[i];
+
+		if (a->msg->rcpts[r->idx].num == num)
+			r->withdrawn = true;
+		left = left || !r->withdrawn;
+	}
+	if (left)
+		return false;
+	a->over = true;
+	dest_attempt_over(a->dest);
+	drop_conn(a);
+	attempt_free(a);
+	return true;
 }
 
 void
@@ -704,6 +811,7 @@ attempt_free(struct attempt *a)
 	}
 	slots_del(&a->d->attempt_ids, a->id);
 	TAILQ_REMOVE(&a->d->attempts, a, link);
+	a->dest->refs--;
 	a->d->nattempts--;
 	send_fini(a);
 	hop_record_free(a->record);

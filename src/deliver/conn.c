@@ -66,10 +66,21 @@ verify_want_set(struct verify_want *w, const struct route *r, const struct verdi
 	return true;
 }
 
+/* "1.3" over "1.2"; NULL is the lowest. */
+static const char *
+higher(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == NULL ? b : a;
+	return strcmp(a, b) >= 0 ? a : b;
+}
+
 struct tls_client *
 conn_tls_ctx(struct deliver *d, const struct verify_want *want, struct err *err)
 {
-	struct tls_client_conf conf = { want->ca_file, want->min_version };
+	const struct conf *c = d->env.conf(d->env.owner);
+	struct tls_client_conf conf = { want->ca_file != NULL ? want->ca_file : c->tls.ca_file,
+	    higher(want->min_version, c->tls.min_version) };
 	struct tls_cache *e;
 	char *key;
 
@@ -83,7 +94,7 @@ conn_tls_ctx(struct deliver *d, const struct verify_want *want, struct err *err)
 			return e->t;
 		}
 	}
-	/* Read once in the life of a worker: the one file that delivery reads on its loop. */
+	/* Read once in the life of a configuration: the one file that delivery reads on its loop. */
 	e = xcalloc(1, sizeof *e);
 	e->key = key;
 	e->t = tls_client_new(&conf, err);
@@ -134,6 +145,7 @@ detach(struct conn *c)
 	event_free(c->idle);
 	free(c->host);
 	free(c->want_key);
+	tls_client_unref(c->tls_ctx);
 	free(c);
 }
 
@@ -259,6 +271,7 @@ conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bo
 		return NULL;
 	}
 	c->attempt = a;
+	c->tls_ctx = tls_client_ref(conf.tls_ctx);
 	c->host = xstrdup(h->name);
 	net_addr_ip(&to, c->ip);
 	c->port = h->port;
@@ -282,6 +295,7 @@ struct conn *
 conn_idle(struct dest *t, const struct attempt *a)
 {
 	const struct host *h = &a->hosts->hosts[a->host];
+	struct tls_client *ctx = conn_tls_ctx(t->d, &a->prep->want, NULL);
 	struct trust_need need;
 	struct conn *c;
 
@@ -292,7 +306,7 @@ conn_idle(struct dest *t, const struct attempt *a)
 		struct trust_facts f;
 
 		if (c->attempt != NULL || !evtimer_pending(c->idle, NULL) || strcmp(c->host, h->name) != 0 ||
-		    c->port != h->port || c->clear != a->clear || strcmp(c->want_key, a->prep->want.key) != 0)
+		    c->port != h->port || c->clear != a->clear || c->tls_ctx != ctx || strcmp(c->want_key, a->prep->want.key) != 0)
 			continue;
 		info = smtp_client_get_info(c->client);
 		/* The lookup of today decides, not the one of then: an answer may have lost its

@@ -16,6 +16,8 @@ deliver_new(const struct deliver_env *env)
 	return d;
 }
 
+static void forget_tls(struct deliver *d);
+
 void
 deliver_free(struct deliver *d)
 {
@@ -26,18 +28,13 @@ deliver_free(struct deliver *d)
 		return;
 	d->draining = true;
 	d->idle = NULL;
-	while ((a = TAILQ_FIRST(&d->attempts)) != NULL)
+	while ((a = TAILQ_FIRST(&d->attempts)) != NULL) {
+		outcome_salvage(a);
 		attempt_free(a);
+	}
 	HASH_ITER(hh, d->dests, t, tmp)
 		dest_free(t);
-	while (d->tls != NULL) {
-		struct tls_cache *next = d->tls->next;
-
-		tls_client_unref(d->tls->t);
-		free(d->tls->key);
-		free(d->tls);
-		d->tls = next;
-	}
+	forget_tls(d);
 	d->freed = true;
 	deliver_hold(d);
 	deliver_release(d);
@@ -126,9 +123,29 @@ deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *s
 	msg_unref(msg);
 }
 
-void
-deliver_recall(struct deliver *d, uint64_t message)
+/* True when the item is empty now. */
+static bool
+item_withdraw(struct item *it, uint32_t num)
 {
+	for (size_t i = 0; i < it->n; i++) {
+		struct item_rcpt *r = &it->rcpts[i];
+
+		if (it->msg->rcpts[r->idx].num != num)
+			continue;
+		outcome_clear(&r->out);
+		free(r->last);
+		free(r->bounce_reason);
+		memmove(r, r + 1, (it->n - i - 1) * sizeof *r);
+		it->n--;
+		break;
+	}
+	return it->n == 0;
+}
+
+void
+deliver_recall(struct deliver *d, uint64_t message, uint32_t num)
+{
+	struct attempt *a, *anext;
 	struct dest *t, *tmp;
 
 	HASH_ITER(hh, d->dests, t, tmp) {
@@ -136,7 +153,7 @@ deliver_recall(struct deliver *d, uint64_t message)
 
 		for (it = TAILQ_FIRST(&t->waiting); it != NULL; it = next) {
 			next = TAILQ_NEXT(it, link);
-			if (it->msg->id != message)
+			if (it->msg->id != message || !item_withdraw(it, num))
 				continue;
 			TAILQ_REMOVE(&t->waiting, it, link);
 			t->nwaiting--;
@@ -144,16 +161,31 @@ deliver_recall(struct deliver *d, uint64_t message)
 			item_free(it);
 		}
 	}
+	for (a = TAILQ_FIRST(&d->attempts); a != NULL; a = anext) {
+		anext = TAILQ_NEXT(a, link);
+		if (a->msg->id == message)
+			attempt_withdraw(a, num);
+	}
 }
 
-void
-deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner)
+static void
+forget_tls(struct deliver *d)
+{
+	while (d->tls != NULL) {
+		struct tls_cache *next = d->tls->next;
+
+		tls_client_unref(d->tls->t);
+		free(d->tls->key);
+		free(d->tls);
+		d->tls = next;
+	}
+}
+
+static void
+quit_idle(struct deliver *d)
 {
 	struct dest *t, *tmp;
 
-	d->draining = true;
-	d->idle = idle;
-	d->idle_owner = owner;
 	HASH_ITER(hh, d->dests, t, tmp) {
 		struct conn *c, *next;
 
@@ -163,6 +195,22 @@ deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner)
 				conn_quit(c);
 		}
 	}
+}
+
+void
+deliver_reloaded(struct deliver *d)
+{
+	quit_idle(d);
+	forget_tls(d);
+}
+
+void
+deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner)
+{
+	d->draining = true;
+	d->idle = idle;
+	d->idle_owner = owner;
+	quit_idle(d);
 	if (d->nattempts == 0) {
 		d->idle = NULL;
 		idle(owner);

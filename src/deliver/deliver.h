@@ -24,9 +24,12 @@ struct deliver_env {		/* what it works with; all outlive it */
 	/* The generation that an attempt begins with: a new reference. */
 	struct policy_gen *(*generation)(void *owner);
 	struct tls_client *(*tls)(void *owner);		/* borrowed; for tls.trust */
+	const struct conf *(*conf)(void *owner);	/* borrowed; the active configuration */
+	/* How MX records are walked today. Its lists live until mx_release(hold). */
+	const struct mx_conf *(*mx)(void *owner, void **hold);
+	void (*mx_release)(void *hold);
 	/* Messages of this worker's making (notices) that were queued with recipients for others. */
 	void (*dispatch)(void *owner, struct msg *msg, const bool *active);
-	const struct mx_conf *mx;
 	void *owner;
 };
 struct deliver *deliver_new(const struct deliver_env *env);
@@ -36,7 +39,10 @@ void deliver_free(struct deliver *d);
  * `states` (same order as msg->rcpts) may be NULL for fresh mail; copied. `mine[i]`: which. */
 void deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states,
     const bool *mine);
-void deliver_recall(struct deliver *d, uint64_t message);
+/* An administrator took this recipient back: it is not sent unless it is on the wire already. */
+void deliver_recall(struct deliver *d, uint64_t message, uint32_t num);
+/* Another configuration is active: kept connections and trust read from files are given up. */
+void deliver_reloaded(struct deliver *d);
 /* No new attempts from now on; `idle` is called once when none is under way. */
 void deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner);
 

@@ -60,6 +60,8 @@ struct item_rcpt {
 	bool delay_notified;
 	char *last;
 	char *bounce_reason;
+	char *reply_line;		/* with its code, for a notice */
+	bool withdrawn;			/* an administrator took it back: neither sent nor reported */
 	struct outcome out;
 };
 
@@ -133,11 +135,14 @@ struct dest {
 
 	/* Preparation under way. */
 	bool preparing;
+	bool fresh;			/* just prepared: good for what waits now, however short its ttl */
+	unsigned refs;			/* attempts that name it, also those that no longer count */
 	uint64_t ticket;		/* tls_policy */
 	uint64_t *lookups;		/* mx_resolve numbers */
 	size_t nlookups, lookups_left;
 	struct mx_result **found;
 	struct policy_subject subject;
+	void *mx_hold;			/* while lookups are under way */
 
 	struct event *again;		/* runs dest_run on the next turn */
 	struct event *sweep;		/* frees an unused destination */
@@ -153,6 +158,7 @@ struct conn {
 	enum mx_trust mx;
 	bool has_no_name, clear;	/* clear: STARTTLS left out on purpose */
 	char *want_key;
+	struct tls_client *tls_ctx;	/* a reference: what it was verified with */
 	unsigned messages;
 	struct event *idle;
 };
@@ -180,9 +186,14 @@ struct attempt {
 
 	/* the present host */
 	duty_mask hop_duties;		/* added by hooks */
+	duty_mask all_hop_duties;	/* the same, of all hosts so far */
+	char ip_text[NET_ADDR_TEXT];
 	bool clear;			/* reconnect without STARTTLS */
 	bool no_reuse, reused;
 	bool auditing;			/* a relax waits for its audit row */
+	unsigned relax_pending;		/* what it would leave owed, once that row is on disk */
+	unsigned since_relax;		/* DUTY_* bits that hooks asked for after it */
+	bool judged;			/* the present host's verdict is the last of `verdicts` */
 	unsigned relaxed_to;
 	char *grant;
 	struct trust_facts facts;
@@ -204,6 +215,9 @@ struct attempt {
 	char *chunk;			/* first chunk when content is not in memory */
 	size_t chunk_n;
 	void (*fetched)(struct attempt *a, bool ok);
+	uint64_t fetch_no;		/* of the newest request; answers to others are late */
+	bool posted;			/* results are with the store */
+	const char *lost_stage;		/* where in a transaction a connection was lost; NULL */
 	char *head;			/* trace + edited header */
 	size_t head_n;
 	uint32_t *rcpt_index;		/* into msg->rcpts */
@@ -286,6 +300,10 @@ void attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char
     const char *stage, const char *reason, const char *text);	/* those without an outcome */
 void attempt_skip(struct attempt *a, const struct trust_verdict *v);	/* this host is done with */
 void attempt_reconnect(struct attempt *a);	/* the same host again, on a new connection */
+/* Takes recipients back that were not sent yet; true when nothing is left and a was freed. */
+bool attempt_withdraw(struct attempt *a, uint32_t num);
+/* Does any duty at any hop of this attempt ask for REQUIRETLS? */
+bool attempt_is_tagged(const struct attempt *a);
 void attempt_ask(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *));
 /* send.c */
 void send_start(struct attempt *a);		/* conn is ready and trust_decide said SEND */
@@ -296,6 +314,8 @@ struct slice send_header(const struct attempt *a);	/* empty before */
 void send_fini(struct attempt *a);
 /* outcome.c */
 void outcome_finish(struct attempt *a);		/* result hooks, changes, evidence, notices; frees a */
+/* The daemon ends: what was delivered is recorded, hooks and notices or not. Does not free a. */
+void outcome_salvage(struct attempt *a);
 void outcome_set(struct outcome *o, enum outcome_kind kind, int code, const char *status,
     const char *stage, const char *reason, const char *text);
 void outcome_verdict(struct outcome *o, struct verdict *v, const char *stage);	/* bounce defer hold reroute */

@@ -39,6 +39,7 @@ item_free(struct item *it)
 		outcome_clear(&it->rcpts[i].out);
 		free(it->rcpts[i].last);
 		free(it->rcpts[i].bounce_reason);
+		free(it->rcpts[i].reply_line);
 	}
 	free(it->rcpts);
 	msg_unref(it->msg);
@@ -56,7 +57,7 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct dest *t = arg;
 
-	if (TAILQ_EMPTY(&t->waiting) && t->attempts == 0 && t->nconns == 0 && !t->preparing)
+	if (TAILQ_EMPTY(&t->waiting) && t->refs == 0 && t->nconns == 0 && !t->preparing)
 		dest_free(t);
 }
 
@@ -124,6 +125,9 @@ forget_lookups(struct dest *t)
 	t->lookups = NULL;
 	t->found = NULL;
 	t->nlookups = t->lookups_left = 0;
+	if (t->mx_hold != NULL)
+		t->d->env.mx_release(t->mx_hold);
+	t->mx_hold = NULL;
 }
 
 void
@@ -142,8 +146,12 @@ dest_free(struct dest *t)
 		t->d->nwaiting--;
 		item_free(it);
 	}
-	while ((c = TAILQ_FIRST(&t->conns)) != NULL)
-		conn_quit(c);
+	while ((c = TAILQ_FIRST(&t->conns)) != NULL) {
+		if (t->d->draining)	/* the loop ends: nothing would finish a farewell */
+			conn_free(c);
+		else
+			conn_quit(c);
+	}
 	HASH_DEL(t->d->dests, t);
 	event_free(t->again);
 	event_free(t->sweep);
@@ -251,6 +259,9 @@ hosts_found(struct dest *t)
 	for (size_t i = 0; i < h->n; i++)
 		for (size_t k = 0; k < h->hosts[i].naddrs; k++)
 			usable += want_family(t->prep->route, &h->hosts[i].addrs[k]);
+	if (t->mx_hold != NULL)
+		t->d->env.mx_release(t->mx_hold);
+	t->mx_hold = NULL;
 	h->results = t->found;
 	h->nresults = t->nlookups;
 	t->found = NULL;
@@ -273,7 +284,9 @@ hosts_found(struct dest *t)
 	hostlist_unref(t->hosts);
 	t->hosts = h;
 	t->preparing = false;
+	t->fresh = true;	/* even if it has expired by now: what waits is tried with it */
 	dest_run(t);
+	t->fresh = false;
 }
 
 /* The ends that RFC 5321 section 5.1 and RFC 7505 give a lookup that leaves no host. */
@@ -327,9 +340,12 @@ find_hosts(struct dest *t)
 {
 	const struct route *r = t->prep->route;
 	struct dns *dns = t->d->env.dns;
-	struct mx_conf mx = *t->d->env.mx;
+	struct mx_conf mx;
 	const char *name = r->domain != NULL ? r->domain : t->next_hop;
 
+	if (t->mx_hold != NULL)
+		t->d->env.mx_release(t->mx_hold);
+	mx = *t->d->env.mx(t->d->env.owner, &t->mx_hold);
 	mx.port = r->port;	/* the loop rule is about the port that will be dialled */
 	t->nlookups = t->lookups_left = r->via_mx ? 1 : r->nhosts;
 	t->lookups = xcalloc(t->nlookups, sizeof *t->lookups);
@@ -372,7 +388,7 @@ take_policy(struct dest *t, struct verdict *v)
 		t->prep->on_unmet = v->on_unmet;
 		t->prep->policy_by = xasprintf("%s %s", v->handler, v->where);
 		if (v->ttl_ms >= 0)
-			ttl = v->ttl_ms;
+			ttl = v->ttl_ms < 1000 ? 1000 : v->ttl_ms;
 	}
 	verify_want_set(&t->prep->want, r, v->kind == VERDICT_TLS ? v : NULL);
 	t->prep->until_ms = clock_mono_ms() + ttl;
@@ -432,7 +448,7 @@ is_prepared(struct dest *t)
 {
 	int64_t now = clock_mono_ms();
 	struct policy_gen *gen = t->d->env.generation(t->d->env.owner);
-	bool ok = t->prep != NULL && t->prep->gen == gen && now < t->prep->until_ms && t->hosts != NULL &&
+	bool ok = t->prep != NULL && t->fresh ? t->hosts != NULL : t->prep != NULL && t->prep->gen == gen && now < t->prep->until_ms && t->hosts != NULL &&
 	    now < t->hosts->until_ms;
 
 	policy_gen_unref(gen);

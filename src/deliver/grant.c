@@ -53,14 +53,32 @@ in_list(char **list, size_t n, const char *what)
 	return false;
 }
 
+/* As in `domains`: a name, "*.x" for any depth below x, "*" for all. */
+static bool
+matches(const struct conf_grant *g, const char *domain)
+{
+	size_t n = strlen(domain);
+
+	for (size_t i = 0; i < g->ndomains; i++) {
+		const char *p = g->domains[i];
+
+		if (strcmp(p, "*") == 0 || strcasecmp(p, domain) == 0)
+			return true;
+		if (p[0] == '*' && p[1] == '.' && n > strlen(p + 1) &&
+		    strcasecmp(domain + n - strlen(p + 1), p + 1) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Named domains are the recipients' own; a message to several is covered only if all are. */
 static bool
 covers_domains(const struct conf_grant *g, const struct attempt *a)
 {
 	for (size_t i = 0; i < a->item->n; i++)
-		if (!in_list(g->domains, g->ndomains, a->msg->rcpts[a->item->rcpts[i].idx].domain))
+		if (!matches(g, a->msg->rcpts[a->item->rcpts[i].idx].domain))
 			return false;
-	return g->ndomains > 0;
+	return true;
 }
 
 bool
@@ -80,8 +98,9 @@ grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_
 		err_set(err, "grant \"%s\" has expired", name);
 		return false;
 	}
-	if (g->ndomains + g->nroutes > 0 && !covers_domains(g, a) &&
-	    !in_list(g->routes, g->nroutes, a->prep->route->name)) {
+	/* All that a grant names has to fit. */
+	if ((g->ndomains > 0 && !covers_domains(g, a)) ||
+	    (g->nroutes > 0 && !in_list(g->routes, g->nroutes, a->prep->route->name))) {
 		err_set(err, "grant \"%s\" does not cover %s by route \"%s\"", name, a->dest->next_hop,
 		    a->prep->route->name);
 		return false;

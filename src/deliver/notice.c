@@ -51,6 +51,23 @@ is_wanted(const struct attempt *a, const struct item_rcpt *r, enum group g)
 	}
 }
 
+/* "550-5.1.1 no\n550 5.1.1 never": the code, on every line, is part of what was said (M-143). Heap;
+ * NULL when nothing was said. */
+static char *
+as_said(int code, const char *reply)
+{
+	struct slice rest = slice_of(reply), line;
+	struct buf b;
+
+	if (reply == NULL || code <= 0)
+		return xstrdup(reply);
+	buf_init(&b, 256 * 1024);
+	while (slice_cut(&rest, '\n', &line))
+		buf_printf(&b, "%s%d%c%.*s", b.len > 0 ? "\n" : "", code, rest.p != NULL ? '-' : ' ',
+		    (int)line.n, line.p);
+	return buf_take(&b);
+}
+
 static void
 fill_rcpt(const struct attempt *a, struct item_rcpt *r, struct dsn_rcpt *to, enum group g)
 {
@@ -64,7 +81,9 @@ fill_rcpt(const struct attempt *a, struct item_rcpt *r, struct dsn_rcpt *to, enu
 	to->status = r->out.status;
 	if (g == GROUP_SUCCESS)
 		to->status = r->out.status[0] == '2' ? r->out.status : "2.0.0";
-	to->reply = r->out.reply;
+	free(r->reply_line);
+	r->reply_line = as_said(r->out.code, r->out.reply);
+	to->reply = r->reply_line;
 	to->remote_mta = r->out.reply != NULL && hr != NULL ? hr->host : NULL;
 	to->diagnostic = r->out.reply != NULL ? NULL : r->out.text != NULL ? r->out.text : r->out.reason;
 	to->last_attempt_ms = clock_wall_ms();
@@ -235,7 +254,8 @@ with_header(struct attempt *a, bool ok)
 		.return_path_utf8 = !ascii_is_printable(a->msg->from, strlen(a->msg->from)),
 	};
 	/* The body goes back only when asked for, when it is at hand, and never for REQUIRETLS. */
-	if (ok && a->content != NULL && !(a->msg->flags & MSG_REQUIRETLS) && q->group == GROUP_FAILED &&
+	q->request.tagged = attempt_is_tagged(a);
+	if (ok && a->content != NULL && !q->request.tagged && q->group == GROUP_FAILED &&
 	    (a->msg->ret == RET_FULL || (a->msg->ret == RET_NONE && c->dsn.return_full)))
 		q->request.body = content_body_peek(a->content, STORE_CHUNK);
 	dsn_words_init(&q->words, &q->request, c->dsn.from);

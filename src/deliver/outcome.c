@@ -9,6 +9,8 @@
 #include "deliver/deliver_int.h"
 #include "deliver/events.h"
 
+#define RETRY_MIN_MS 1000	/* what a policy asks for when it says at once */
+
 void
 outcome_clear(struct outcome *o)
 {
@@ -112,7 +114,7 @@ expire(struct attempt *a)
 	if (now < expiry_ms(a))
 		return;
 	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind == OUT_DEFERRED)
+		if (a->item->rcpts[i].out.kind == OUT_DEFERRED || a->item->rcpts[i].out.kind == OUT_REROUTED)
 			a->item->rcpts[i].out.kind = OUT_EXPIRED;
 }
 
@@ -134,7 +136,7 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	const struct hop_record *hr = r->out.stage != NULL && strcmp(r->out.stage, "dns") != 0 ? a->record : NULL;
 	static const char *const no[] = { NULL, "honoured", "ignored", "overridden", "malformed" };
 	struct evidence e = { .wall_ms = clock_wall_ms(), .message = a->msg->id, .rcpt_num = mr->num };
-	char asserted[64] = "";
+	char asserted[64] = "", hosts[2048];
 
 	e.event = kind_name(&r->out);
 	e.from = a->msg->from;
@@ -175,9 +177,8 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	e.reply_status = r->out.status;
 	e.reply_text = r->out.reply != NULL ? r->out.reply : r->out.text;
 	if (a->seen.len > 0) {
-		buf_addc(&a->seen, '\0');
-		a->seen.len--;
-		e.hosts = buf_peek(&a->seen);
+		snprintf(hosts, sizeof hosts, "%.*s", (int)a->seen.len, buf_peek(&a->seen));
+		e.hosts = hosts;
 	}
 	e.attempts = r->attempts + 1;
 	e.generation = policy_gen_id(a->gen);
@@ -243,6 +244,15 @@ stored(void *reader, struct mail *m)
 	struct deliver *d = f->d;
 	bool alive;
 
+	if (f->req.status == STORE_BAD && f->req.nnotices > 0 && !d->freed) {
+		/* It is a notice that makes no sense: better none than a recipient in limbo. */
+		log_error("notice not stored", LOG_ID("message", f->req.message), LOG_S("why", f->req.text));
+		for (size_t i = 0; i < f->req.nnotices; i++)
+			store_submit_fini(&f->req.notices[i]);
+		f->req.nnotices = 0;
+		store_result(d->env.store, &f->req);
+		return;
+	}
 	if (f->req.status != STORE_OK)
 		log_error("result not stored", LOG_ID("message", f->req.message), LOG_S("why", f->req.text));
 	/* Without d the daemon is ending: what was queued is found again at the next start. */
@@ -283,7 +293,8 @@ make_change(struct attempt *a, struct item_rcpt *r, struct store_rcpt_change *c)
 		c->what = CHANGE_ROUTE;
 		c->route = tmp.route;
 		c->next_hop = tmp.next_hop;
-		c->next_ms = clock_wall_ms();
+		/* At once the first time; routes that send a message round in circles do so slowly. */
+		c->next_ms = clock_wall_ms() + (r->attempts == 0 ? 0 : retry_after(a->conf, r->attempts));
 		c->last = last_json(o);
 		break;
 	}
@@ -312,7 +323,7 @@ count(struct attempt *a)
 }
 
 static void
-with_notices(struct attempt *a, struct msg **list, size_t n)
+post(struct attempt *a, struct msg **list, size_t n)
 {
 	struct finished *f = xcalloc(1, sizeof *f);
 
@@ -320,11 +331,14 @@ with_notices(struct attempt *a, struct msg **list, size_t n)
 	f->req.mail.run = stored;
 	f->req.mail.reply_to = a->d->env.mb;
 	f->req.message = a->msg->id;
-	f->req.n = a->item->n;
-	f->req.changes = xcalloc(f->req.n, sizeof *f->req.changes);
+	f->req.changes = xcalloc(a->item->n, sizeof *f->req.changes);
 	for (size_t i = 0; i < a->item->n; i++) {
-		log_outcome(a, &a->item->rcpts[i]);
-		make_change(a, &a->item->rcpts[i], &f->req.changes[i]);
+		struct item_rcpt *r = &a->item->rcpts[i];
+
+		if (r->out.kind == OUT_NONE || r->withdrawn)
+			continue;
+		log_outcome(a, r);
+		make_change(a, r, &f->req.changes[f->req.n++]);
 	}
 	f->req.nnotices = n;
 	f->req.notices = xcalloc(n, sizeof *f->req.notices);
@@ -333,10 +347,38 @@ with_notices(struct attempt *a, struct msg **list, size_t n)
 	a->d->stats.bounces += n;
 	free(list);
 	count(a);
+	a->posted = true;
 	failpoint("deliver-before-result");
+	if (f->req.n == 0 && n == 0) {	/* all of them were taken back */
+		store_result_free(&f->req);
+		return;
+	}
 	deliver_hold(a->d);
 	store_result(a->d->env.store, &f->req);
+}
+
+static void
+with_notices(struct attempt *a, struct msg **list, size_t n)
+{
+	post(a, list, n);
 	attempt_free(a);
+}
+
+void
+outcome_salvage(struct attempt *a)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < a->item->n; i++) {
+		struct item_rcpt *r = &a->item->rcpts[i];
+
+		/* What failed or waits is found again at the next start, with its hooks and notices. */
+		if (r->out.kind != OUT_DELIVERED)
+			r->withdrawn = true;
+		any = any || r->out.kind == OUT_DELIVERED;
+	}
+	if (any && !a->posted)
+		post(a, NULL, 0);
 }
 
 /* ---- The result hook: once for every recipient, on every way out ---- */
@@ -361,12 +403,13 @@ after_result(struct attempt *a, struct verdict *v)
 			o->code = code;
 			break;
 		case VERDICT_RETRY:
-			if (o->kind == OUT_EXPIRED)
+			/* Nothing outlives the queue's age limit. */
+			if (o->kind == OUT_EXPIRED || clock_wall_ms() >= expiry_ms(a))
 				break;
 			o->kind = OUT_DEFERRED;
 			if (o->status[0] == '5')
 				o->status[0] = '4';
-			o->after_ms = v->after_ms;
+			o->after_ms = v->after_ms < 0 ? -1 : v->after_ms < RETRY_MIN_MS ? RETRY_MIN_MS : v->after_ms;
 			free(o->by);
 			free(o->why);
 			o->by = xasprintf("%s %s", v->handler, v->where);
@@ -408,6 +451,8 @@ ask_result(struct attempt *a)
 static void
 run_results(struct attempt *a)
 {
+	while (a->result_at < a->item->n && a->item->rcpts[a->result_at].withdrawn)
+		a->result_at++;
 	if (a->result_at < a->item->n) {
 		ask_result(a);
 		return;

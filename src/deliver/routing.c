@@ -100,11 +100,13 @@ apply(struct msg_rcpt *r, const struct verdict *v)
 		return true;
 	case VERDICT_HOLD:
 		r->held = true;
+		free(r->hold_reason);
 		r->hold_reason = xstrdup(v->reason == NULL ? "policy" : v->reason);
 		r->hold_expires_ms = v->expires_ms;
 		break;
 	case VERDICT_DISCARD:
 		r->discarded = true;
+		free(r->discard_reason);
 		r->discard_reason = xstrdup(v->reason == NULL ? "policy" : v->reason);
 		break;
 	case VERDICT_BOUNCE:
@@ -180,7 +182,7 @@ run(struct routing *q)
 			continue;
 		}
 		routing_set(r, route);
-		if (!has_hook) {
+		if (!has_hook || r->discarded) {
 			q->next++;
 			continue;
 		}

@@ -16,6 +16,7 @@ struct fetch {
 	struct deliver *d;
 	uint64_t attempt;
 	bool feeding;		/* for a transaction under way, not for the header */
+	uint64_t no;		/* attempt.fetch_no when it was sent */
 };
 
 struct slice
@@ -59,6 +60,8 @@ fetched(void *reader, struct mail *m)
 	struct fetch *f = (struct fetch *)m;
 	struct attempt *a = deliver_release(f->d) ? slots_get(&f->d->attempt_ids, f->attempt) : NULL;
 
+	if (a != NULL && f->no != a->fetch_no)
+		a = NULL;	/* for a connection that is gone */
 	if (a != NULL && f->feeding) {
 		feed(a, &f->req);
 	} else if (a != NULL) {
@@ -80,6 +83,7 @@ fetch(struct attempt *a, uint64_t offset, bool feeding)
 	f->d = a->d;
 	f->attempt = a->id;
 	f->feeding = feeding;
+	f->no = ++a->fetch_no;
 	f->req.mail.run = fetched;
 	f->req.mail.reply_to = a->d->env.mb;
 	f->req.message = a->msg->id;
@@ -129,7 +133,8 @@ may_send(void *owner, const struct smtp_client_info *info)
 	struct trust_need need;
 	struct trust_verdict v;
 
-	if (a == NULL)
+	/* Nothing goes out while a hook or an audit row is waited for. */
+	if (a == NULL || a->auditing || a->ticket != 0)
 		return false;
 	conn_facts(c, info, &a->facts);
 	attempt_need(a, &need);
@@ -183,7 +188,7 @@ choose_recipients(struct attempt *a, unsigned limit)
 	a->rcpt_item = xcalloc(it->n, sizeof *a->rcpt_item);
 	a->nsend = 0;
 	for (size_t i = 0; i < it->n && a->nsend < limit; i++) {
-		if (it->rcpts[i].out.kind != OUT_NONE)
+		if (it->rcpts[i].out.kind != OUT_NONE || it->rcpts[i].withdrawn)
 			continue;
 		a->rcpt_index[a->nsend] = it->rcpts[i].idx;
 		a->rcpt_item[a->nsend++] = (uint32_t)i;
@@ -237,10 +242,7 @@ with_content(struct attempt *a, bool ok)
 		attempt_end(a);
 		return;
 	}
-	if (a->conn == NULL) {		/* lost while the store was asked */
-		attempt_reconnect(a);
-		return;
-	}
+	MUST(a->conn != NULL);		/* attempt_lost makes late answers void */
 	info = smtp_client_get_info(a->conn->client);
 	reduce_notice(a, info);
 	choose_recipients(a, info->rcpt_max);
@@ -274,6 +276,7 @@ send_fini(struct attempt *a)
 	free(a->head);
 	free(a->rcpt_index);
 	free(a->rcpt_item);
+	a->fetch_no++;
 	a->head = NULL;
 	a->rcpt_index = a->rcpt_item = NULL;
 	a->sending = false;
@@ -394,7 +397,7 @@ split_rest(struct attempt *a)
 	rest->duties = it->duties;
 	rest->rcpts = xcalloc(it->n, sizeof *rest->rcpts);
 	for (size_t i = 0; i < it->n; i++) {
-		if (it->rcpts[i].out.kind == OUT_NONE)
+		if (it->rcpts[i].out.kind == OUT_NONE && !it->rcpts[i].withdrawn)
 			rest->rcpts[rest->n++] = it->rcpts[i];
 		else
 			it->rcpts[kept++] = it->rcpts[i];
@@ -409,6 +412,15 @@ split_rest(struct attempt *a)
 	a->d->nwaiting++;
 }
 
+/* The connection is not this message's any more; `ready` or `ended` follows and finds it idle. What
+ * attempt_skip asks or audits must not find it ready to send. */
+static void
+let_go(struct attempt *a)
+{
+	a->conn->attempt = NULL;
+	a->conn = NULL;
+}
+
 void
 send_done(struct attempt *a, const struct smtp_txn_result *r)
 {
@@ -418,15 +430,19 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 
 	a->sending = false;
 	if (a->refused) {		/* may_send said no on the live connection */
-		attempt_skip(a, &a->verdict);
+		v = a->verdict;
+		let_go(a);
+		attempt_skip(a, &v);
 		return;
 	}
 	if (r->parameter_refused) {	/* row 49: next host, never again without it */
 		v = a->verdict;
 		v.action = TRUST_SKIP;
 		v.reason = TRUST_PARAMETER_REFUSED;
+		v.row = 49;
 		v.unmet = DUTY_PROPAGATE;
 		snprintf(v.status, sizeof v.status, "5.7.30");
+		let_go(a);
 		attempt_skip(a, &v);
 		return;
 	}
@@ -440,6 +456,9 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 	for (size_t k = 0; k < a->nsend; k++)
 		undecided = undecided || a->item->rcpts[a->rcpt_item[k]].out.kind == OUT_NONE;
 	if (undecided) {		/* the connection went before a reply came: next host */
+		a->lost_stage = r->stage == SMTP_AT_MAIL ? "mail" : r->stage == SMTP_AT_RCPT ? "rcpt" : "data";
+		free(a->last_text);
+		a->last_text = xstrdup(r->text);
 		a->conn = NULL;
 		c->attempt = NULL;	/* its `ended` follows and frees it */
 		if (a->reused) {

@@ -32,7 +32,9 @@ struct daemon {
 	struct ctl *ctl;
 	struct event *signals[4];
 	int64_t started_ms;
-	bool store_started, threads_run, stop_asked;
+	unsigned running;		/* workers whose threads were started */
+	uint64_t seq;
+	bool store_started, stop_asked;
 };
 
 static void
@@ -51,17 +53,19 @@ order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct or
     struct err *err)
 {
 	struct mail *m, *next;
-	unsigned left = d->n;
+	unsigned left = d->running;
+	uint64_t seq = ++d->seq;
 	bool ok = true;
 	int64_t until = clock_mono_ms() + ms;
 
-	for (unsigned i = 0; i < d->n; i++) {
+	for (unsigned i = 0; i < d->running; i++) {
 		struct order *o = xcalloc(1, sizeof *o);
 
 		o->what = what;
 		o->setup = setup == NULL ? NULL : setup_ref(setup);
 		o->mail.reply_to = d->answers;
 		o->worker = i;
+		o->seq = seq;
 		worker_order(d->workers[i], o);
 	}
 	while (left > 0 && clock_mono_ms() < until) {
@@ -69,7 +73,7 @@ order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct or
 			struct order *o = (struct order *)m;
 
 			next = m->next;
-			if (o->what != what) {	/* a late answer to an order that was given up */
+			if (o->seq != seq) {	/* a late answer to an order that was given up */
 				free(o);
 				continue;
 			}
@@ -175,7 +179,8 @@ add_stats(const struct daemon *d, struct order *sum)
 		sum->policy.waiting += o[i].policy.waiting;
 		sum->policy.stale_tickets += o[i].policy.stale_tickets;
 		sum->policy.lua_bytes += o[i].policy.lua_bytes;
-		if (!o[i].dns_is_trusted) {
+		/* One that did not answer in time says nothing. */
+		if (o[i].seq != 0 && !o[i].dns_is_trusted) {
 			sum->dns_is_trusted = false;
 			memcpy(sum->dns_why, o[i].dns_why, sizeof sum->dns_why);
 		}
@@ -386,10 +391,9 @@ start(struct daemon *d, struct err *err)
 		d->workers[i]->all = d->workers;
 		d->worker_mbs[i] = d->workers[i]->mb;
 	}
-	for (unsigned i = 0; i < d->n; i++)
+	for (unsigned i = 0; i < d->n; i++, d->running++)
 		if (worker_start(d->workers[i], d->bound[i], d->nbound[i], err) != 0)
 			return -1;
-	d->threads_run = true;
 	if (!order_all(d, ORDER_LOAD, d->setup, NULL, ORDER_MS, err))
 		return -1;
 	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
@@ -434,7 +438,7 @@ static void
 shut_down(struct daemon *d)
 {
 	notify("STOPPING=1");
-	if (d->threads_run) {
+	if (d->running > 0) {
 		if (d->store_started)
 			order_all(d, ORDER_DRAIN, NULL, NULL, d->setup->conf->limits.shutdown_ms, NULL);
 		order_all(d, ORDER_CUT, NULL, NULL, 5000, NULL);
@@ -444,9 +448,9 @@ shut_down(struct daemon *d)
 	 * answers until the store has nothing left to say. */
 	if (d->store_started)
 		store_close(d->store);
-	if (d->threads_run) {
+	if (d->running > 0) {
 		order_all(d, ORDER_STOP, NULL, NULL, 5000, NULL);
-		for (unsigned i = 0; i < d->n; i++)
+		for (unsigned i = 0; i < d->running; i++)
 			pthread_join(d->workers[i]->thread, NULL);
 	}
 	for (unsigned i = 0; d->workers != NULL && i < d->n; i++)

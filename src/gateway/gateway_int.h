@@ -69,7 +69,6 @@ struct worker {
 	struct listener_of { struct worker *w; size_t listener; } *listener_of;
 	int *listener_fds;
 	size_t nlisteners;
-	struct setup *mx_holder;	/* keeps what deliver's mx_conf points to */
 	struct worker **all;		/* every worker: to post to */
 	struct worker_stats stats;
 	struct event *self_test_timer, *drain_timer;
@@ -98,6 +97,7 @@ struct order {
 	struct mail mail;
 	enum order_kind what;
 	unsigned worker;		/* whom it went to */
+	uint64_t seq;			/* which round of orders it belongs to */
 	struct setup *setup;		/* LOAD: a reference */
 	bool ok;
 	struct err err;

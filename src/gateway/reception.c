@@ -222,6 +222,7 @@ take_rcpt(struct reception *r, const struct verdict *v)
 	}
 	if (v->kind == VERDICT_DISCARD) {
 		rcpt->discarded = true;
+		free(rcpt->discard_reason);
 		rcpt->discard_reason = xasprintf("%s (%s)", v->reason == NULL ? "policy" : v->reason, v->handler);
 	}
 	go(r);
@@ -482,7 +483,7 @@ ask(void *owner, uint64_t session_id, uint32_t ticket, const struct smtp_questio
 		ask_policy(r, HOOK_HELO);
 		break;
 	case SMTP_ASK_MAIL:
-		ask_mail(r, 0);
+		ask_mail(r, q->msg->content_size);
 		break;
 	case SMTP_ASK_RCPT:
 		ask_rcpt(r);

@@ -90,7 +90,8 @@ worker_on_due(void *reader, struct mail *m)
 
 	if (m->kind == STORE_KIND_RECALL) {
 		if (w->deliver != NULL)
-			deliver_recall(w->deliver, ((struct store_recall *)m)->message);
+			deliver_recall(w->deliver, ((struct store_recall *)m)->message,
+			    ((struct store_recall *)m)->num);
 		free(m);
 		return;
 	}
@@ -115,6 +116,27 @@ static struct tls_client *
 env_tls(void *owner)
 {
 	return ((struct worker *)owner)->now->setup->tls;
+}
+
+static const struct conf *
+env_conf(void *owner)
+{
+	return ((struct worker *)owner)->now->setup->conf;
+}
+
+static const struct mx_conf *
+env_mx(void *owner, void **hold)
+{
+	struct setup *s = setup_ref(((struct worker *)owner)->now->setup);
+
+	*hold = s;
+	return &s->mx;
+}
+
+static void
+env_mx_release(void *hold)
+{
+	setup_unref(hold);
 }
 
 static void
@@ -168,7 +190,7 @@ self_tested(void *owner, bool ok, const char *why)
 			    LOG_U("worker", w->index), LOG_S("why", why));
 	}
 	w->dns_is_trusted = ok;
-	snprintf(w->dns_why, sizeof w->dns_why, "%s", ok ? "ok" : why);
+	text_escape(w->dns_why, sizeof w->dns_why, ok ? "ok" : why, strlen(ok ? "ok" : why), true);
 	evtimer_add(w->self_test_timer, &again);
 }
 
@@ -226,17 +248,18 @@ activate(struct worker *w)
 {
 	struct deliver_env env = { .base = w->base, .mb = w->mb, .dns = w->dns, .policy = w->policy,
 		.store = w->store, .worker = w->index, .workers = w->count, .generation = env_generation,
-		.tls = env_tls, .dispatch = env_dispatch, .owner = w };
+		.tls = env_tls, .conf = env_conf, .mx = env_mx, .mx_release = env_mx_release,
+		.dispatch = env_dispatch, .owner = w };
 
 	MUST(w->next != NULL);
 	generation_unref(w->now);
 	w->now = w->next;
 	w->next = NULL;
 	if (w->deliver == NULL && !w->stopping) {
-		env.mx = &w->now->setup->mx;
-		w->mx_holder = setup_ref(w->now->setup);
 		w->deliver = deliver_new(&env);
 		on_self_test(-1, 0, w);
+	} else if (w->deliver != NULL) {
+		deliver_reloaded(w->deliver);
 	}
 }
 
@@ -357,6 +380,8 @@ take_order(void *reader, struct mail *m)
 		cut(w);
 		break;
 	case ORDER_STOP:
+		smtp_client_quit_now();
+		net_finish_now();
 		event_base_loopbreak(w->base);
 		break;
 	case ORDER_STATS:
@@ -450,7 +475,6 @@ worker_free(struct worker *w)
 	generation_unref(w->now);
 	policy_free(w->policy);
 	dns_free(w->dns);
-	setup_unref(w->mx_holder);
 	event_free(w->drain_timer);
 	event_free(w->self_test_timer);
 	mailbox_free(w->mb);

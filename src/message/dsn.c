@@ -135,7 +135,12 @@ add_original_rcpt(const struct dsn *d, struct buf *b, const char *orcpt)
 	if (semicolon == NULL || (size_t)(semicolon - orcpt) >= sizeof type)
 		return;
 	snprintf(type, sizeof type, "%.*s", (int)(semicolon - orcpt), orcpt);
-	address = dsn_xtext(semicolon + 1, d->q->msg->flags & MSG_SMTPUTF8);
+	/* The ASCII form of an address of type utf-8 is the one that reports have, too: its backslash
+	 * begins \x{...} and is not ours to escape (RFC 6533 3). */
+	if (strcasecmp(type, "utf-8") == 0 && ascii_is_printable(semicolon + 1, strlen(semicolon + 1)))
+		address = xstrdup(semicolon + 1);
+	else
+		address = dsn_xtext(semicolon + 1, d->q->msg->flags & MSG_SMTPUTF8);
 	if (ascii_is_printable(type, strlen(type)))
 		buf_printf(b, "Original-Recipient: %s;%.900s\r\n", type, address);
 	free(address);
@@ -502,7 +507,7 @@ dsn_build(const struct dsn_request *q, const struct dsn_words *w, struct err *er
 		err_set(err, "a notice needs a recipient to tell about");
 		return NULL;
 	}
-	d.requiretls = dsn_is_requiretls(q->msg);
+	d.requiretls = dsn_is_tagged(q);
 	d.ret = ret_of(&d);
 	clamped.return_content = d.ret;
 	d.w = &clamped;

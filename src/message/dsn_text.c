@@ -101,7 +101,7 @@ original_subject(const struct dsn_request *q, const struct dsn_words *w)
 
 	/* The words of a notice about tagged mail go wherever the notice goes, in the end perhaps in
 	 * clear (D3); what its header says is in the part that can be left out then. */
-	if (dsn_hides_subject(q, w) || dsn_is_requiretls(q->msg) || !header_parse(&h, q->header))
+	if (dsn_hides_subject(q, w) || dsn_is_tagged(q) || !header_parse(&h, q->header))
 		return xstrdup("");
 	f = header_find(&h, "Subject", 1);
 	decoded = f == NULL ? xstrdup("") : header_decode(f->value);
@@ -185,7 +185,7 @@ add_builtin(struct buf *out, const struct dsn_request *q, const struct dsn_words
 	}
 	if (w->return_content == RET_FULL)
 		add_wrapped(out, "", ph->attached_all);
-	else if (w->return_content == RET_HDRS && !dsn_is_requiretls(q->msg))
+	else if (w->return_content == RET_HDRS && !dsn_is_tagged(q))
 		add_wrapped(out, "", ph->attached_headers);
 	buf_printf(out, "\r\n-- \r\n%s\r\n", q->reporting_mta);
 	free(subject);

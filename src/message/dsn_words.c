@@ -79,7 +79,7 @@ dsn_words_init(struct dsn_words *w, const struct dsn_request *q, const char *fro
 	    xasprintf("Mail Delivery <postmaster@%s>", q->reporting_mta);
 	/* M-142: the whole message only with a failure, and only when the sender asked. */
 	w->return_content = q->kind == DSN_FAILED && q->msg->ret == RET_FULL &&
-	    !dsn_is_requiretls(q->msg) ? RET_FULL : RET_HDRS;
+	    !dsn_is_tagged(q) ? RET_FULL : RET_HDRS;
 	w->protect = DSN_AS_CONFIGURED;
 }
 
@@ -97,11 +97,17 @@ dsn_is_requiretls(const struct msg *m)
 	return false;
 }
 
+bool
+dsn_is_tagged(const struct dsn_request *q)
+{
+	return q->tagged || dsn_is_requiretls(q->msg);
+}
+
 /* a notice about protected mail is protected, or redacted. */
 static bool
 is_redacted(const struct dsn_request *q, const struct dsn_words *w)
 {
-	return w->protect == DSN_REDACTED && dsn_is_requiretls(q->msg);
+	return w->protect == DSN_REDACTED && dsn_is_tagged(q);
 }
 
 bool

@@ -139,6 +139,7 @@ struct dsn_request {
 	bool return_path_utf8;		/* the sender's address needs SMTPUTF8 */
 	/* May be used, NULL-terminated, the first is the default; the sender's Accept-Language or
 	 * Content-Language chooses. NULL: English. */
+	bool tagged;			/* the original owes REQUIRETLS, whoever asked; also when msg does not say so */
 	const char *const *languages;
 };
 /* Fills in the built-in words for the hook to edit. */

@@ -38,6 +38,7 @@ bool dsn_subject_is_builtin(const char *subject, enum dsn_action kind);
 /* What a notice may say (dsn_words.c). REQUIRETLS on the original, whoever asked for it; a notice
  * about it never holds body (R-82). */
 bool dsn_is_requiretls(const struct msg *m);
+bool dsn_is_tagged(const struct dsn_request *q);	/* that, or the caller knows of a tag */
 bool dsn_hides_subject(const struct dsn_request *q, const struct dsn_words *w);
 bool dsn_hides_received(const struct dsn_request *q, const struct dsn_words *w);
 bool dsn_hides_host(const struct dsn_request *q, const struct dsn_words *w, const char *host);

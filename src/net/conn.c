@@ -343,6 +343,9 @@ net_connect(struct event_base *base, const struct net_addr *to, const struct net
 	return c;
 }
 
+/* Connections whose owners have let go, by the thread whose loop they are on. */
+static _Thread_local LIST_HEAD(, net_conn) finishing;
+
 static void
 reclaim(struct net_conn *c)
 {
@@ -350,6 +353,8 @@ reclaim(struct net_conn *c)
 		remove_events(c);
 		close(c->fd);
 	}
+	if (c->finishing)
+		LIST_REMOVE(c, finishing_link);
 	conn_tls_free(c->tls);
 	buf_fini(&c->in);
 	buf_fini(&c->out);
@@ -375,10 +380,23 @@ net_finish(struct net_conn *c, int64_t ms)
 		return;
 	}
 	c->finishing = true;
+	LIST_INSERT_HEAD(&finishing, c, finishing_link);
 	c->more = c->notify = c->paused = false;
 	buf_fini(&c->in);
 	net_deadline(c, ms > 0 ? ms : 1);
 	conn_kick(c);
+}
+
+void
+net_finish_now(void)
+{
+	struct net_conn *c, *next;
+
+	for (c = LIST_FIRST(&finishing); c != NULL; c = next) {
+		next = LIST_NEXT(c, finishing_link);
+		if (c->depth == 0)
+			reclaim(c);
+	}
 }
 
 void

@@ -139,6 +139,8 @@ void net_free(struct net_conn *c);
 /* Sends what is buffered (and close_notify), then closes and frees by itself, within `ms`. The
  * owner gets no more callbacks and must not use `c` again. */
 void net_finish(struct net_conn *c, int64_t ms);
+/* Closes what net_finish has under way in this thread, for a loop that will not run again. */
+void net_finish_now(void);
 void net_set_owner(struct net_conn *c, const struct net_ops *ops, void *owner);
 
 struct slice net_in(const struct net_conn *c);		/* unread octets; borrowed */

@@ -2,6 +2,7 @@
 #ifndef NET_NET_INT_H
 #define NET_NET_INT_H
 
+#include <sys/queue.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <openssl/ssl.h>
@@ -19,6 +20,7 @@ enum conn_state { CONN_CONNECTING, CONN_CLEAR, CONN_HANDSHAKE, CONN_TLS, CONN_DE
 enum conn_io { IO_OK, IO_AGAIN, IO_EOF, IO_FAILED };
 
 struct net_conn {
+	LIST_ENTRY(net_conn) finishing_link;	/* while `finishing` */
 	struct event_base *base;
 	const struct net_ops *ops;	/* not looked at once `finishing` */
 	void *owner;

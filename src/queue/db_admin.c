@@ -64,17 +64,14 @@ row_load(struct store *s, struct key k, struct row *r)
 }
 
 static void
-recall(struct store *s, uint64_t message)
+recall(struct store *s, uint64_t message, int64_t num)
 {
 	struct tx *t = &s->tx;
 
-	/* Keys come sorted by message: the last one is the only possible double. */
-	if (t->nrecalls > 0 && t->recalls[t->nrecalls - 1] == message)
-		return;
 	if (t->recalls == NULL)
 		t->recalls = xmalloc(ADMIN_BATCH * sizeof *t->recalls);
 	MUST(t->nrecalls < ADMIN_BATCH);
-	t->recalls[t->nrecalls++] = message;
+	t->recalls[t->nrecalls++] = (struct tx_recall){ message, (uint32_t)num };
 }
 
 static bool
@@ -191,7 +188,7 @@ apply(struct store *s, const struct row *r, const struct store_query *q, bool *c
 		return db_fail(&s->db, DB_BAD, "not a change");
 	}
 	if (is_leased)
-		recall(s, r->k.message);
+		recall(s, r->k.message, r->k.num);
 	return true;
 }
 

@@ -137,7 +137,8 @@ tx_post(struct store *s)
 
 			r->mail.run = s->on_due;
 			r->mail.kind = STORE_KIND_RECALL;
-			r->message = s->tx.recalls[i];
+			r->message = s->tx.recalls[i].message;
+			r->num = s->tx.recalls[i].num;
 			mailbox_post(l->mb, &r->mail);
 		}
 		while ((m = mails_shift(&l->t_due)) != NULL)

@@ -136,6 +136,7 @@ void store_due_free(struct store_due *d);
 struct store_recall {
 	struct mail mail;
 	uint64_t message;
+	uint32_t num;		/* of the recipient; others of the message are not touched */
 };
 #define STORE_KIND_DUE 100
 #define STORE_KIND_RECALL 101

@@ -139,7 +139,7 @@ struct tx {
 	int64_t messages, recipients, held, bytes;	/* differences */
 	uint64_t bytes_in, due_handed;
 	int64_t hold_earliest;
-	uint64_t *recalls;		/* messages */
+	struct tx_recall { uint64_t message; uint32_t num; } *recalls;
 	size_t nrecalls;
 	bool reached_commit;		/* failed there: whether it is on disk is not known */
 };

@@ -73,10 +73,15 @@ want_copy(struct tls_want *to, const struct tls_want *from)
 	to->ntlsa = from->ntlsa;
 }
 
+/* Clients that say goodbye by themselves, by the thread whose loop they are on. */
+static _Thread_local LIST_HEAD(, smtp_client) quitting;
+
 static void
 reclaim(struct smtp_client *c)
 {
 	event_del(&c->kick);
+	if (c->in_quits)
+		LIST_REMOVE(c, quit_link);
 	if (c->conn != NULL && c->polite)
 		net_finish(c->conn, c->timers.quit);
 	else
@@ -506,7 +511,20 @@ smtp_client_quit(struct smtp_client *c)
 		return;
 	}
 	c->state = CL_QUIT;
+	c->in_quits = true;
+	LIST_INSERT_HEAD(&quitting, c, quit_link);
 	net_deadline(c->conn, c->timers.quit);
+}
+
+void
+smtp_client_quit_now(void)
+{
+	struct smtp_client *c, *next;
+
+	for (c = LIST_FIRST(&quitting); c != NULL; c = next) {
+		next = LIST_NEXT(c, quit_link);
+		smtp_client_free(c);
+	}
 }
 
 void

@@ -13,6 +13,7 @@
 #ifndef SMTP_CLIENT_INT_H
 #define SMTP_CLIENT_INT_H
 
+#include <sys/queue.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -46,6 +47,8 @@ struct txn {
 };
 
 struct smtp_client {
+	LIST_ENTRY(smtp_client) quit_link;	/* in CL_QUIT: nobody else holds it */
+	bool in_quits;
 	struct event_base *base;
 	struct net_conn *conn;		/* NULL once gone for good */
 	const struct smtp_client_ops *ops;	/* not looked at in CL_QUIT and CL_DEAD */

@@ -90,6 +90,7 @@ mail_proceed(struct smtp_session *s, struct smtp_args *a)
 		m->flags |= MSG_SMTPUTF8;
 	if (a->mail.requiretls)
 		m->flags |= MSG_REQUIRETLS;	/* */
+	m->content_size = a->mail.has_size ? a->mail.size : 0;	/* as announced, until it is known */
 	m->body_type = a->mail.body;
 	m->ret = a->mail.ret;
 	m->envid = a->mail.envid;

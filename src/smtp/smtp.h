@@ -281,6 +281,8 @@ void smtp_client_feed(struct smtp_client *c, const char *p, size_t n);
 const struct smtp_client_info *smtp_client_get_info(const struct smtp_client *c);
 /* QUIT, then frees by itself; no more callbacks. */
 void smtp_client_quit(struct smtp_client *c);
+/* Ends the goodbyes of this thread, for a loop that will not run again. */
+void smtp_client_quit_now(void);
 void smtp_client_free(struct smtp_client *c);	/* at once; safe inside a callback */
 
 #endif

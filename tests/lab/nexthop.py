@@ -183,6 +183,8 @@ class Session:
 
     def handshake(self):
         hop = self.hop
+        if hop.handshake in ("garbage", "close"):
+            self.sock.recv(65536)       # the ClientHello: what is sent ahead of it would be `inject`
         if hop.handshake == "garbage":
             self.send(b"\x16\x03\x01garbage that is no handshake\r\n" * 4)
             raise Cut("handshake")

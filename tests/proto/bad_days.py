@@ -304,7 +304,7 @@ LINE = b"0123456789abcdef\r\n"
 
 
 def fill(t, c, name):
-    """Sends until five are refused; the subjects of those that were taken."""
+    """Sends until five in a row are refused; the subjects of those that were taken."""
     acked, refusals = [], 0
     for i in range(400):
         reply = c.mail("a@client.example")
@@ -314,6 +314,7 @@ def fill(t, c, name):
             reply = c.data(f"Subject: {name}-{i}\r\n\r\n".encode() + LINE * (size // len(LINE)))
         if reply.code == 250:
             acked.append(f"{name}-{i}")
+            refusals = 0
             continue
         t.check(reply.code == 452 and reply.status == "4.3.1", f"refused with {reply}")
         refusals += 1

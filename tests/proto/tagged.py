@@ -1,0 +1,235 @@
+"""What the cases of RFC 8689 share: one DNS for all cases of a file, next hops by the names that
+this DNS has, and notices taken apart.
+
+    s = tagged.scene(t, {"mx1.good.example": tagged.H5})
+    tagged.submit(t, s.gw, "b@good.example", params="REQUIRETLS")
+    s.hop["mx1.good.example"].wait_messages(1)
+    tagged.notice(t, s.back).status         # what came back to a@back.example
+
+H1 to H5 are the states of a host in the decision table (section 11 of the requirements)."""
+
+import atexit
+import base64
+import copy
+import email
+import quopri
+import re
+import shutil
+import tempfile
+
+import case
+from case import Lab, Zone, free_port
+
+# Host name to its address; the zones below say the same.
+ADDRESSES = {
+    "mx1.good.example": "127.0.0.11",
+    "mx1.two.example": "127.0.0.12",
+    "mx2.two.example": "127.0.0.13",
+    "mxa.two.example": "127.0.0.14",
+    "mxb.two.example": "127.0.0.15",
+    "mx1.self.example": "127.0.0.17",
+    "mx3.self.example": "127.0.0.18",
+    "mx.back.example": "127.0.0.21",
+    "mx1.plain.example": "127.0.0.22",
+    "solo.example": "127.0.0.23",
+    "bare.example": "127.0.0.24",
+    "127.0.0.25": "127.0.0.25",
+    "inside.example": "127.0.0.1",
+    "mx.expired.certs.example": "127.0.0.31",
+    "mx.future.certs.example": "127.0.0.32",
+    "mx.self-signed.certs.example": "127.0.0.33",
+    "mx.other-ca.certs.example": "127.0.0.34",
+    "mx.wrong-name.certs.example": "127.0.0.35",
+    "mx.cn-only.certs.example": "127.0.0.36",
+    "mx.client.certs.example": "127.0.0.37",
+    "mx.wild.certs.example": "127.0.0.38",
+    "mx.deep.wild.certs.example": "127.0.0.39",
+}
+
+ZONES = {
+    "example": Zone(),
+    "good.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.11\nalias CNAME @"),
+    "two.example": Zone("@ MX 20 mx2\n@ MX 10 mx1\na MX 10 mxa\na MX 20 mx2\nb MX 10 mxb\nb MX 20 mx2\n"
+                        "mx1 A 127.0.0.12\nmx2 A 127.0.0.13\nmxa A 127.0.0.14\nmxb A 127.0.0.15"),
+    "self.example": Zone("@ MX 10 mx1\n@ MX 20 gw.example.\n@ MX 30 mx3\nmx1 A 127.0.0.17\nmx3 A 127.0.0.18"),
+    "back.example": Zone("@ MX 10 mx\nmx A 127.0.0.21"),
+    "plain.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.22", kind="unsigned"),
+    "shared.example": Zone("@ MX 10 mx1.good.example.", kind="unsigned"),
+    "solo.example": Zone("@ A 127.0.0.23"),
+    "bare.example": Zone("@ A 127.0.0.24", kind="unsigned"),
+    "ip.example": Zone("@ MX 10 127.0.0.25."),
+    "null.example": Zone("@ MX 0 ."),
+    "bogus.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.22", kind="bogus"),
+    "broken.example": Zone(kind="servfail"),
+    "certs.example": Zone("\n".join(
+        f"{name[3:-14]} MX 10 {name}.\n{name}. A {address}"
+        for name, address in ADDRESSES.items() if name.endswith(".certs.example"))),
+}
+
+H1 = {"starttls": False}
+H2 = {"handshake": "garbage"}
+H2_454 = {"replies": {"STARTTLS": "454 4.7.0 not now"}}
+H3 = {"kind": "self-signed", "requiretls": True}
+H4 = {}
+H5 = {"requiretls": True}
+
+SENDER = "a@back.example"
+TOKEN = "walrus-4711"       # in every body, and nowhere else
+
+lab = None
+
+
+def stop_lab():
+    lab.stop()
+    shutil.rmtree(lab.dir, ignore_errors=True)
+
+
+def use_lab(t):
+    """The DNS above for this case; started with the first one that asks, stopped at the end."""
+    global lab
+    if lab is None:
+        lab = Lab(tempfile.mkdtemp(prefix="sp-dns-"), ZONES).start()
+        atexit.register(stop_lab)
+    t.zones_lab = lab
+    return lab
+
+
+class Scene:
+    def __init__(self, gw, hop):
+        self.gw, self.hop = gw, hop
+        self.back = hop["mx.back.example"]
+
+
+def hop_options(t, name, options):
+    options = copy.deepcopy(options)
+    kind = options.pop("kind", "good")
+    options.setdefault("cert", t.certs.issue(name, kind=kind))
+    return dict(options, host=ADDRESSES[name], name=name)
+
+
+def scene(t, hosts, over=None, policy=None, back=None, **options):
+    """A gateway and these hosts, all on one port. `back` is the host of the sender's domain, H5
+    unless it is said otherwise. `over` may be a function of the port."""
+    use_lab(t)
+    hosts = dict({"mx.back.example": H5 if back is None else back}, **hosts)
+    port = free_port(sorted(set(ADDRESSES.values())))
+    hop = {name: t.nexthop(port=port, **hop_options(t, name, o)) for name, o in hosts.items()}
+    if callable(over):
+        over = over(port)
+    return Scene(t.gateway(hop_port=port, over=over, policy=policy, **options), hop)
+
+
+# ---- Mail ----
+
+def message(headers="", body=None):
+    """CRLF after each line; `headers` are lines with LF or CRLF."""
+    text = (f"From: {SENDER}\nTo: b@good.example\nSubject: red herring\nMessage-ID: <1@back.example>\n"
+            f"{headers}\n{body or 'first line' + chr(10) + TOKEN + chr(10)}")
+    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode()
+
+
+def submit(t, gw, to, params="", sender=SENDER, rcpt_params="", headers="", content=None,
+           listener="relay", code=250):
+    """One message over TLS; the final reply."""
+    c = t.secure_client(gw, listener)
+    reply = c.send_message(sender, to, content or message(headers), params=params,
+                           rcpt_params=rcpt_params, code=code)
+    c.quit()
+    return reply
+
+
+def recipient(gw, address):
+    """The queue's view of a recipient, None when it is gone."""
+    for m in gw.queue():
+        for r in m["recipients"]:
+            if r["address"] == address:
+                return r
+    return None
+
+
+def last_of(gw, address):
+    r = recipient(gw, address)
+    return r["last"] if r is not None else None
+
+
+def deferred(t, gw, address, status=None):
+    """Waits until an attempt for this recipient was put off; what the queue says of it."""
+    last = gw.wait_for(lambda: last_of(gw, address), what=f"a first attempt for {address}")
+    t.eq(last["kind"], "deferred", "outcome")
+    if status is not None:
+        t.eq(last["status"], status, f"status of {last}")
+    return last
+
+
+def no_mail(t, *hops):
+    """Not one octet of a message came here, nor that there is one."""
+    for hop in hops:
+        for verb in ("MAIL", "RCPT", "DATA", "BDAT"):
+            t.eq(hop.commands(verb), [], f"{verb} at {hop.name}")
+
+
+def evidence(gw, address):
+    """Records about this recipient, oldest first."""
+    rows = gw.json("evidence", "list")["evidence"]
+    return [r["record"] for r in rows if r["record"].get("rcpt") == address]
+
+
+# ---- Notices ----
+
+class Notice:
+    """A multipart/report as it came to a next hop. Taken apart here: the parser of the library does not
+    know encoded parts of message types (RFC 6533)."""
+
+    def __init__(self, m):
+        self.received, self.data = m, m.data
+        self.top = email.message_from_bytes(m.data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        pieces = m.data.split(b"\r\n--" + self.top.get_boundary().encode())
+        if pieces[-1].strip() != b"--":
+            raise AssertionError(f"the last boundary is not the end: {pieces[-1]!r}")
+        self.parts = [self.part(x) for x in pieces[1:-1]]
+        self.types = [head.get_content_type() for head, _ in self.parts]
+        self.text = self.parts[0][1].decode("utf-8")
+        blocks = self.parts[1][1].decode("utf-8").replace("\r\n", "\n").strip().split("\n\n")
+        self.about, *self.recipients = [self.fields(b) for b in blocks]
+
+    @staticmethod
+    def part(piece):
+        head, _, body = piece.lstrip(b"\r\n").partition(b"\r\n\r\n")
+        head = email.message_from_bytes(head + b"\r\n\r\n")
+        decode = {"quoted-printable": quopri.decodestring, "base64": base64.b64decode}
+        return head, decode.get(head["Content-Transfer-Encoding"], bytes)(body)
+
+    @staticmethod
+    def fields(block):
+        found = [re.split(r":\s*", x, maxsplit=1) for x in re.sub(r"\n[ \t]+", " ", block).split("\n")]
+        if len({x[0] for x in found}) != len(found):
+            raise AssertionError(f"a field twice in {block!r}")
+        return {x[0]: x[1] for x in found}
+
+    @property
+    def returned(self):
+        """The third part, decoded; None without."""
+        return self.parts[2][1] if len(self.parts) > 2 else None
+
+    @property
+    def status(self):
+        return self.recipients[0]["Status"]
+
+    @property
+    def action(self):
+        return self.recipients[0]["Action"]
+
+
+def notice(t, hop, number=1, timeout=15):
+    return Notice(hop.wait_messages(number, timeout)[number - 1])
+
+
+def failed(t, s, status, number=1):
+    """The notice about a REQUIRETLS message, protected as that was (R-80 to R-84)."""
+    n = notice(t, s.back, number)
+    t.has(n.received.mail, "MAIL FROM:<>", "MAIL of the notice (R-84)")
+    t.check(n.received.has_requiretls, f"the notice goes with REQUIRETLS (R-81): {n.received.mail}")
+    t.eq(n.action, "failed", "Action")
+    t.eq(n.status, status, f"Status of {n.recipients}")
+    t.lacks(n.data.decode("utf-8", "replace"), TOKEN, "the notice (R-82)")
+    return n
