@@ -264,7 +264,7 @@ with_header(struct attempt *a, bool ok)
 	if (c->dsn.protect == DSN_PROTECT_REDACT)
 		q->words.protect = DSN_REDACTED;
 	q->bounce = (struct policy_bounce){ .kind = q->request.kind, .rcpts = q->rcpts,
-		.nrcpts = q->nrcpts, .words = &q->words };
+		.nrcpts = q->nrcpts, .words = &q->words, .tagged = q->request.tagged };
 	a->subject = (struct policy_subject){ .rcpt = -1, .bounce = &q->bounce };
 	attempt_ask(a, q->group == GROUP_FAILED ? HOOK_BOUNCE : HOOK_DSN, after_hook);
 }

@@ -238,7 +238,7 @@ net_cidr_has(const struct net_cidr *c, const struct net_addr *a)
 {
 	static const uint8_t mapped[12] = { [10] = 0xFF, [11] = 0xFF };
 	unsigned bits = c->bits, whole, rest;
-	const uint8_t *ip, *prefix = c->ip;
+	const uint8_t *ip = NULL, *prefix = c->ip;
 	int family = ip_of(a, &ip), want = c->family;
 
 	if (want == AF_INET6 && bits >= 96 && memcmp(prefix, mapped, sizeof mapped) == 0) {

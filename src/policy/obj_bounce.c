@@ -22,7 +22,7 @@ words(const struct obj *o)
 static bool
 is_requiretls(const struct obj *o)
 {
-	return (o->s->msg->flags & MSG_REQUIRETLS) != 0;
+	return o->s->bounce->tagged || (o->s->msg->flags & MSG_REQUIRETLS) != 0;
 }
 
 /* ---- What is only read ---- */

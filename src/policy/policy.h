@@ -102,6 +102,7 @@ struct policy_bounce {		/* bounce and dsn: the words are what the hook edits */
 	const struct dsn_rcpt *rcpts;
 	size_t nrcpts;
 	struct dsn_words *words;
+	bool tagged;			/* the original owes REQUIRETLS, whoever asked for it */
 };
 struct policy_subject {
 	struct policy_session *session;	/* NULL outside reception */
