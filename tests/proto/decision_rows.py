@@ -5,10 +5,12 @@ seen.
     C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
     F x put off with status x   B x returned with status x   - no notice, and gone"""
 
+import ssl
 import sys
 
 import case
 import tagged
+from lab.client import Client, tls_context
 from tagged import H1, H2, H2_454, H3, H4, H5
 
 COLUMNS = {
@@ -113,6 +115,37 @@ register(15, "H2-454", at(GOOD, H2_454), "b@good.example", ("C", "C", "F 4.7.0")
 register(16, "H3", at(GOOD, H3), "b@good.example", ("U", "U", "B 5.7.10"))
 register(17, "H4", at(GOOD, H4), "b@good.example", ("T", "T", "B 5.7.30"))
 register(18, "H5", at(GOOD, H5), "b@good.example", ("T", "T", "R"))
+
+def weak(hop, ciphers):
+    """The host has nothing but these suites, of TLS 1.2."""
+    strong = hop.context
+
+    def context(session):
+        ctx = strong(session)
+        ctx.set_ciphers(ciphers)
+        ctx.maximum_version = ssl.TLSVersion.TLSv1_2
+        return ctx
+
+    hop.context = context
+
+
+for word, suites in (("anonymous", "aNULL:@SECLEVEL=0"), ("null", "eNULL:@SECLEVEL=0")):
+    @case.register(f"row-15-{word}-suites", "R-57", "R-47")
+    def no_real_suite(t, word=word, suites=suites):
+        """Suites without a certificate or without encryption are no TLS, whatever the host lists inside."""
+        s = tagged.scene(t, at(GOOD, H5))
+        weak(s.hop[GOOD], suites)
+        ctx = tls_context(maximum=ssl.TLSVersion.TLSv1_2)
+        ctx.set_ciphers(suites)
+        c = Client(s.hop[GOOD].port, host=s.hop[GOOD].host)     # it would do, for a client like this
+        c.ehlo()
+        c.starttls(ctx=ctx)
+        t.has(c.ehlo(), "REQUIRETLS", "what the host lists")
+        c.quit()
+        run(t, 15, word, "requiretls", s, "b@good.example", "B 5.7.10", {}, False)
+        t.eq(s.hop[GOOD].commands("MAIL"), [], "MAIL")
+        tagged.submit(t, s.gw, "c@good.example")
+        t.check(s.hop[GOOD].wait_messages(1)[0].tls is None, "untagged mail goes in clear")
 
 # ---- MX insecure, no STS: 32 to 35 ----
 

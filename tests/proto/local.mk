@@ -3,7 +3,8 @@
 PROTO_TESTS = \
 	tests/proto/example.py \
 	tests/proto/parts.py \
-	tests/proto/smoke.py
+	tests/proto/smoke.py \
+	tests/proto/valgrind.py
 TESTS += $(PROTO_TESTS)
 PY_LOG_COMPILER = python3
 # no __pycache__ in the source folder
