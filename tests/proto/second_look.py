@@ -200,7 +200,7 @@ def reload_loopback(t):
 @case.register("hold-one-of-two-that-wait-for-a-connection", "I4")
 def hold_one(t):
     """Two recipients wait for the one connection and the first is held: the other one goes, it stays."""
-    hop = t.nexthop(delay={".": 2})
+    hop = t.nexthop(delay={".": 1.5})
     gw = t.gateway(hop_port=hop.port, over={"queue": {"concurrency": 1}})
     send_plain(gw, "x@gw.example", "inbound")
     hop.wait_sessions(1, ended=False)
