@@ -133,7 +133,6 @@ item_withdraw(struct item *it, uint32_t num)
 		if (it->msg->rcpts[r->idx].num != num)
 			continue;
 		outcome_clear(&r->out);
-		free(r->last);
 		free(r->bounce_reason);
 		memmove(r, r + 1, (it->n - i - 1) * sizeof *r);
 		it->n--;

@@ -58,7 +58,6 @@ struct item_rcpt {
 	unsigned attempts;		/* finished before this one */
 	int64_t first_attempt_ms;
 	bool delay_notified;
-	char *last;
 	char *bounce_reason;
 	char *reply_line;		/* with its code, for a notice */
 	bool withdrawn;			/* an administrator took it back: neither sent nor reported */
@@ -159,7 +158,6 @@ struct conn {
 	bool has_no_name, clear;	/* clear: STARTTLS left out on purpose */
 	char *want_key;
 	struct tls_client *tls_ctx;	/* a reference: what it was verified with */
-	unsigned messages;
 	struct event *idle;
 };
 

@@ -37,7 +37,6 @@ item_free(struct item *it)
 {
 	for (size_t i = 0; i < it->n; i++) {
 		outcome_clear(&it->rcpts[i].out);
-		free(it->rcpts[i].last);
 		free(it->rcpts[i].bounce_reason);
 		free(it->rcpts[i].reply_line);
 	}

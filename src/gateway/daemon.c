@@ -387,7 +387,7 @@ start(struct daemon *d, struct err *err)
 	d->workers = xcalloc(d->n, sizeof(struct worker *));
 	d->worker_mbs = xcalloc(d->n, sizeof(struct mailbox *));
 	for (unsigned i = 0; i < d->n; i++) {
-		d->workers[i] = worker_new(i, d->n, d->mb, d->store, d->sessions);
+		d->workers[i] = worker_new(i, d->n, d->store, d->sessions);
 		d->workers[i]->all = d->workers;
 		d->worker_mbs[i] = d->workers[i]->mb;
 	}

@@ -56,7 +56,7 @@ struct worker {
 	unsigned index, count;
 	pthread_t thread;
 	struct event_base *base;
-	struct mailbox *mb, *main_mb;
+	struct mailbox *mb;
 	struct dns *dns;
 	struct policy *policy;
 	struct deliver *deliver;
@@ -82,7 +82,7 @@ struct bound {
 	size_t listener;
 	int fd;
 };
-struct worker *worker_new(unsigned index, unsigned count, struct mailbox *main_mb, struct store *store,
+struct worker *worker_new(unsigned index, unsigned count, struct store *store,
     struct sessions_count *sessions);
 int worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err);
 void worker_free(struct worker *w);		/* after its thread has ended */

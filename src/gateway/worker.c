@@ -423,8 +423,7 @@ worker_main(void *arg)
 }
 
 struct worker *
-worker_new(unsigned index, unsigned count, struct mailbox *main_mb, struct store *store,
-    struct sessions_count *sessions)
+worker_new(unsigned index, unsigned count, struct store *store, struct sessions_count *sessions)
 {
 	struct worker *w = xcalloc(1, sizeof *w);
 	struct event_config *cfg = event_config_new();
@@ -438,7 +437,6 @@ worker_new(unsigned index, unsigned count, struct mailbox *main_mb, struct store
 	event_config_free(cfg);
 	MUST(w->base != NULL);
 	w->mb = mailbox_new(w->base, w);
-	w->main_mb = main_mb;
 	w->store = store;
 	w->sessions = sessions;
 	w->smtp = smtp_server_new(w->base, index);

@@ -148,16 +148,16 @@ on(lua_State *L)
 
 /* While checking, one wrong handler does not hide the problems of the others. */
 int
-policy_on(lua_State *L)
+policy_register(lua_State *L, const char *name, lua_CFunction fn)
 {
 	struct policy_gen *g = policy_run_of(L)->gen;
 	char where[96];
 
-	policy_only_loading(L, "gw.on");
+	policy_only_loading(L, name);
 	if (g->problems == NULL)
-		return on(L);
+		return fn(L);
 	policy_where(L, where, sizeof where);
-	lua_pushcfunction(L, on);
+	lua_pushcfunction(L, fn);
 	lua_insert(L, 1);
 	if (lua_pcall(L, lua_gettop(L) - 1, 0, 0) != LUA_OK) {
 		if (policy_run_of(L)->killed != KILL_NONE)
@@ -166,6 +166,12 @@ policy_on(lua_State *L)
 		    lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error");
 	}
 	return 0;
+}
+
+int
+policy_on(lua_State *L)
+{
+	return policy_register(L, "gw.on", on);
 }
 
 /* ---- Chains ---- */

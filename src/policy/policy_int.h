@@ -316,6 +316,9 @@ struct policy_run *policy_run_new(struct policy_gen *g);
 void policy_run_free(struct policy_run *r);
 void policy_run_reset_handler(struct policy_run *r);
 int policy_on(lua_State *L);			/* gw.on */
+/* Runs a registering call (gw.on, gw.rule) while the bundle loads. `policy check` wants all problems
+ * at once: there an error is noted with its place and loading goes on. */
+int policy_register(lua_State *L, const char *name, lua_CFunction fn);
 int policy_tostring(lua_State *L);		/* the sandbox's tostring */
 /* Called by await.c when what was waited for is there: goes on with the coroutine. */
 void policy_run_resume(struct policy_run *r);

@@ -386,22 +386,7 @@ rule_now(lua_State *L)
 static int
 rule_add(lua_State *L)
 {
-	struct policy_gen *g = policy_run_of(L)->gen;
-	char where[96];
-
-	policy_only_loading(L, "gw.rule");
-	if (g->problems == NULL)
-		return rule_now(L);
-	policy_where(L, where, sizeof where);
-	lua_pushcfunction(L, rule_now);
-	lua_insert(L, 1);
-	if (lua_pcall(L, lua_gettop(L) - 1, 0, 0) != LUA_OK) {
-		if (policy_run_of(L)->killed != KILL_NONE)
-			return lua_error(L);
-		policy_problem(g, true, "%s: %s", where,
-		    lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error");
-	}
-	return 0;
+	return policy_register(L, "gw.rule", rule_now);
 }
 
 void

@@ -235,7 +235,6 @@ struct smtp_txn_result {
 	bool requiretls_sent;
 	struct smtp_rcpt_result *rcpts;	/* same order as in the transaction */
 	size_t nrcpts;
-	const char *reply_from;		/* unused by callers that know the host */
 };
 struct smtp_txn {	/* lives until done */
 	const struct msg *msg;
