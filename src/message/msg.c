@@ -27,6 +27,7 @@ content_unref(struct content *c)
 	if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	free(c->mem);
+	free(c->head);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c);

@@ -42,7 +42,7 @@ struct content {
 	uint64_t size;		/* octets */
 	uint64_t header_size;	/* octets up to and including the empty line (or all) */
 	char *mem;		/* all of it, when it is in memory; else NULL */
-	char *head;		/* the header section (header_size octets) when mem is NULL; may be NULL */
+	char *head;		/* the header section (header_size octets) when mem is NULL */
 	int fd;			/* an unlinked file with all of it, or -1 */
 };
 struct content *content_ref(struct content *c);

@@ -444,6 +444,10 @@ message_writer_finish(struct message_writer *w, unsigned *flags_out, struct err 
 		c->header_size = w->header_size;
 		c->fd = w->fd;
 		w->fd = -1;
+		/* Policies look at the header of a message of any size. */
+		c->head = w->mem;
+		w->mem = NULL;
+		w->len = w->cap = 0;
 	}
 	return c;
 }

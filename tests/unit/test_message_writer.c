@@ -146,6 +146,7 @@ START_TEST(large_goes_to_a_file)
 	ck_assert_ptr_nonnull(c);
 	ck_assert_ptr_null(c->mem);
 	ck_assert_int_ge(c->fd, 0);
+	ck_assert(slice_is((struct slice){ c->head, (size_t)c->header_size }, "Subject: large\r\n\r\n"));
 	ck_assert_uint_eq(c->size, 18 + lines * 80);
 	ck_assert_uint_eq(c->header_size, 18);
 	ck_assert_uint_eq(content_body_peek(c, 10).n, 0);
