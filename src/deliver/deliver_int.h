@@ -126,6 +126,7 @@ struct dest {
 	TAILQ_HEAD(, item) waiting;
 	size_t nwaiting;
 	unsigned attempts;		/* under way */
+	unsigned unsaved;		/* over, and their results not yet on disk */
 	TAILQ_HEAD(, conn) conns;
 	unsigned nconns;
 
@@ -135,7 +136,7 @@ struct dest {
 	/* Preparation under way. */
 	bool preparing;
 	bool fresh;			/* just prepared: good for what waits now, however short its ttl */
-	unsigned refs;			/* attempts that name it, also those that no longer count */
+	unsigned refs;			/* attempts and results that name it, also those that no longer count */
 	uint64_t ticket;		/* tls_policy */
 	uint64_t *lookups;		/* mx_resolve numbers */
 	size_t nlookups, lookups_left;
@@ -274,6 +275,9 @@ void dest_run_later(struct dest *t);
 void dest_fail_waiting(struct dest *t, const struct outcome *like);
 void dest_free(struct dest *t);
 void dest_attempt_over(struct dest *t);		/* one attempt less */
+/* A result went to the store, and is on disk. The pause that too many of them make ends here. */
+void dest_result_posted(struct dest *t);
+void dest_result_saved(struct dest *t);
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

@@ -10,6 +10,10 @@
 #define HOSTS_TTL_MAX_MS 60000		/* libunbound caches; this saves the walk, not the query */
 #define HOSTS_TTL_MIN_MS 1000
 #define AGAIN_MS 300000			/* after a failed hook: the attempt does not count (I5) */
+/* Results of a destination that may wait for the disk, for each delivery that may be under way. What
+ * is not on disk comes again after a crash (F-1): without a bound, a disk that takes its time would
+ * make that as many as the next hop takes meanwhile. Four keep a quick disk from ever being waited for. */
+#define UNSAVED_A_SLOT 4
 #define EMPTY_MS 60000			/* how long an unused destination is remembered */
 
 struct hostlist *
@@ -477,6 +481,7 @@ void
 dest_run(struct dest *t)
 {
 	struct timeval empty = { EMPTY_MS / 1000, 0 };
+	unsigned slots;
 
 	if (t->preparing || t->d->draining)
 		return;
@@ -487,8 +492,9 @@ dest_run(struct dest *t)
 			prepare(t);	/* may have ended them all, or come back here */
 			return;
 		}
-		if (t->attempts >= policy_gen_conf(t->prep->gen)->queue.concurrency)
-			return;
+		slots = policy_gen_conf(t->prep->gen)->queue.concurrency;
+		if (t->attempts >= slots || t->unsaved >= slots * UNSAVED_A_SLOT)
+			return;		/* dest_attempt_over or dest_result_saved comes back */
 		TAILQ_REMOVE(&t->waiting, it, link);
 		t->nwaiting--;
 		t->d->nwaiting--;
@@ -503,4 +509,21 @@ dest_attempt_over(struct dest *t)
 	MUST(t->attempts > 0);
 	t->attempts--;
 	dest_run_later(t);
+}
+
+void
+dest_result_posted(struct dest *t)
+{
+	t->refs++;
+	t->unsaved++;
+}
+
+void
+dest_result_saved(struct dest *t)
+{
+	MUST(t->unsaved > 0 && t->refs > 0);
+	t->refs--;
+	t->unsaved--;
+	if (!TAILQ_EMPTY(&t->waiting))
+		dest_run_later(t);
 }

@@ -235,6 +235,7 @@ last_json(const struct outcome *o)
 struct finished {
 	struct store_result req;
 	struct deliver *d;
+	struct dest *dest;
 };
 
 static void
@@ -257,6 +258,8 @@ stored(void *reader, struct mail *m)
 		log_error("result not stored", LOG_ID("message", f->req.message), LOG_S("why", f->req.text));
 	/* Without d the daemon is ending: what was queued is found again at the next start. */
 	alive = deliver_release(d);
+	if (alive)
+		dest_result_saved(f->dest);
 	for (size_t i = 0; alive && f->req.status == STORE_OK && i < f->req.nnotices; i++)
 		d->env.dispatch(d->env.owner, f->req.notices[i].msg, f->req.notices[i].active);
 	store_result_free(&f->req);	/* and f, whose first member it is */
@@ -354,6 +357,8 @@ post(struct attempt *a, struct msg **list, size_t n)
 		return;
 	}
 	deliver_hold(a->d);
+	f->dest = a->dest;
+	dest_result_posted(a->dest);
 	store_result(a->d->env.store, &f->req);
 }
 
