@@ -342,6 +342,8 @@ take_final(struct attempt *a, const struct smtp_txn_result *r)
 {
 	const char *stage = r->stage == SMTP_AT_MAIL ? "mail" : r->stage == SMTP_AT_RCPT ? "rcpt" : "data";
 
+	if (r->accepted)
+		failpoint("deliver-after-250");
 	for (size_t k = 0; k < a->nsend; k++) {
 		struct outcome *o = &a->item->rcpts[a->rcpt_item[k]].out;
 

@@ -128,6 +128,7 @@ reload(void *owner, struct err *err)
 		free(errors);
 		return false;
 	}
+	failpoint("reload-read");
 	if (!binds_are_same(d->setup->conf, s->conf, err) ||
 	    !order_all(d, ORDER_LOAD, s, NULL, ORDER_MS, err)) {
 		order_all(d, ORDER_DISCARD, NULL, NULL, ORDER_MS, NULL);
@@ -135,7 +136,9 @@ reload(void *owner, struct err *err)
 		setup_unref(s);
 		return false;
 	}
+	failpoint("reload-loaded");
 	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
+	failpoint("reload-active");
 	setup_unref(d->setup);
 	d->setup = s;
 	log_info("configuration active", LOG_B("gen", policy_bundle_id(s->bundle), 12), LOG_S("file", d->conf_file));

@@ -165,10 +165,14 @@ write_group(struct store *s, struct group *g)
 	if (g->due && !hand_out(s))
 		return false;
 	failpoint("store-before-commit");
+	if (g->n > 0 && g->v[0]->kind == KIND_RESULT)	/* results come first */
+		failpoint("store-before-removal");
 	s->tx.reached_commit = true;
 	if (!db_do(&s->db, SQL_COMMIT))
 		return false;
 	failpoint("store-after-commit");
+	if (g->n > 0 && g->v[0]->kind == KIND_RESULT)
+		failpoint("store-after-removal");
 	/* What was committed to a file that is no longer there is not on stable storage (F-12). */
 	if (!store_file_is_ours(s))
 		return db_fail(&s->db, DB_IO, "the queue file was removed or replaced while the daemon runs");
@@ -492,6 +496,7 @@ group_checkpoint(struct store *s)
 		return;
 	failpoint("store-before-checkpoint");
 	rc = sqlite3_wal_checkpoint_v2(s->db.h, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &done);
+	failpoint("store-after-checkpoint");
 	if (rc == SQLITE_OK) {
 		/* A long reader keeps part of the log: do not try at every commit. */
 		atomic_store(&s->n.wal_pages, in_log == done ? 0 : (uint64_t)in_log);

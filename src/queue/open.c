@@ -159,6 +159,7 @@ recover_rows(struct store *s, bool is_new, struct err *err)
 
 	if (!was_clean && db_check(&s->db, s->path, false, err) != 0)
 		return -1;
+	failpoint("open-before-recovery");
 	if (!db_do(&s->db, SQL_BEGIN))
 		goto failed;
 	ok = true;
@@ -173,6 +174,7 @@ recover_rows(struct store *s, bool is_new, struct err *err)
 	}
 	if (!ok || !db_do(&s->db, SQL_COMMIT))
 		goto failed;
+	failpoint("open-after-recovery");
 	if (store_load_state(s, err) != 0)
 		return -1;
 	/* From here on a stop is unclean until store_close says otherwise. */
@@ -270,15 +272,20 @@ static bool
 leave_clean(struct store *s)
 {
 	const struct counters *n = &s->n;
+	bool ok;
 
-	return db_do(&s->db, SQL_BEGIN) &&
+	failpoint("close-before-clean");
+	ok = db_do(&s->db, SQL_BEGIN) &&
 	    db_meta_set(&s->db, "messages", (int64_t)atomic_load(&n->messages)) &&
 	    db_meta_set(&s->db, "bytes", (int64_t)atomic_load(&n->bytes)) &&
 	    db_meta_set(&s->db, "recipients", (int64_t)atomic_load(&n->recipients)) &&
 	    db_meta_set(&s->db, "held", (int64_t)atomic_load(&n->held)) &&
 	    db_meta_set(&s->db, "active", (int64_t)atomic_load(&n->active)) &&
-	    db_meta_set(&s->db, "clean", 1) && db_do(&s->db, SQL_COMMIT) &&
-	    sqlite3_wal_checkpoint_v2(s->db.h, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK;
+	    db_meta_set(&s->db, "clean", 1) && db_do(&s->db, SQL_COMMIT);
+	failpoint("close-after-clean");
+	ok = ok && sqlite3_wal_checkpoint_v2(s->db.h, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK;
+	failpoint("close-after-checkpoint");
+	return ok;
 }
 
 /* Without store_start nobody has looked at what was posted. */

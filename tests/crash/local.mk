@@ -1,5 +1,18 @@
 # Kill -9, named points, power cuts, syncs counted, the queue against a model.
-CRASH_TESTS = tests/crash/kill.py
+CRASH_TESTS = tests/crash/kill.py tests/crash/points.py tests/crash/powercut.py
 TESTS += $(CRASH_TESTS)
 SOAK_TESTS += $(CRASH_TESTS)
-EXTRA_DIST += $(CRASH_TESTS) tests/crash/rig.py
+EXTRA_DIST += $(CRASH_TESTS) tests/crash/rig.py tests/crash/powercut.c
+
+# The daemon with its failpoints: the files that have some are compiled for it once more, all else comes
+# from the library. It is never installed.
+check_PROGRAMS += tests/crash/sallyportd-failpoints
+tests_crash_sallyportd_failpoints_SOURCES = src/sallyportd.c src/base/err.c src/deliver/outcome.c \
+	src/deliver/send.c src/gateway/daemon.c src/gateway/reception.c src/queue/group.c src/queue/open.c
+tests_crash_sallyportd_failpoints_CPPFLAGS = $(AM_CPPFLAGS) -DFAILPOINTS=1
+
+check_DATA += tests/crash/powercut.so
+tests/crash/powercut.so: tests/crash/powercut.c
+	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 $(WARN_CFLAGS) -O2 -g -fPIC -shared -o $@ \
+	  $(srcdir)/tests/crash/powercut.c -ldl -pthread
+CLEANFILES += tests/crash/powercut.so
