@@ -152,14 +152,30 @@ ascii_is_printable(const char *p, size_t n)
 /* C1 controls, line and paragraph separators and the bidi controls would let text from a peer
  * rearrange a terminal; they are escaped even where UTF-8 is welcome. */
 static bool
-utf8_is_harmless(const unsigned char *p, size_t step)
+step_is_harmless(const unsigned char *p, size_t step)
 {
+	if (step == 1)
+		return p[0] >= 0x20 && p[0] != 0x7F;
 	if (step == 2)
-		return !(p[0] == 0xC2 && p[1] < 0xA0);
+		return !(p[0] == 0xC2 && p[1] < 0xA0) && !(p[0] == 0xD8 && p[1] == 0x9C);
 	if (step == 3 && p[0] == 0xE2 && p[1] == 0x80)
 		return !((p[2] >= 0x8E && p[2] <= 0x8F) || (p[2] >= 0xA8 && p[2] <= 0xAE));
 	if (step == 3 && p[0] == 0xE2 && p[1] == 0x81)
 		return !(p[2] >= 0xA6 && p[2] <= 0xA9);
+	return true;
+}
+
+bool
+utf8_is_harmless(const char *p, size_t n)
+{
+	while (n > 0) {
+		size_t step = utf8_step((const unsigned char *)p, n);
+
+		if (step == 0 || !step_is_harmless((const unsigned char *)p, step))
+			return false;
+		p += step;
+		n -= step;
+	}
 	return true;
 }
 
@@ -177,7 +193,7 @@ text_escape(char *dst, size_t size, const char *p, size_t n, bool utf8)
 
 		if (!plain && utf8 && s[i] >= 0x80) {
 			step = utf8_step(s + i, n - i);
-			plain = step > 1 && utf8_is_harmless(s + i, step);
+			plain = step > 1 && step_is_harmless(s + i, step);
 			if (!plain)
 				step = 1;
 		}

@@ -24,6 +24,8 @@ bool slice_cut(struct slice *rest, char sep, struct slice *part_out);
 bool slice_u64(struct slice a, uint64_t *out);
 char *slice_dup(struct slice a);			/* heap, NUL added; octets kept */
 bool utf8_is_valid(const char *p, size_t n);		/* no overlongs, surrogates, NUL allowed */
+/* The same without controls, line separators and the marks that reorder text on a screen. */
+bool utf8_is_harmless(const char *p, size_t n);
 bool ascii_is_printable(const char *p, size_t n);	/* 0x20..0x7E only */
 
 /* Copies text for a log, a reply or a notice: printable ASCII stays, valid UTF-8 stays when

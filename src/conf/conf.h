@@ -133,9 +133,9 @@ struct conf {
 	} dsn;
 	struct { char *file, *journal, *audit; bool json; int level; } log;
 	struct {			/* limits (spec security.md section 4) */
-		unsigned sessions, sessions_per_address, errors, junk;
-		int64_t command_ms, handshake_ms, session_ms, shutdown_ms;
-		unsigned received_hops;
+		unsigned sessions, sessions_per_address, errors, soft_errors, junk;
+		int64_t error_delay_ms, command_ms, handshake_ms, session_ms, shutdown_ms, content_ms;
+		unsigned content_rate, received_hops;
 	} limits;
 	struct {			/* delivery */
 		bool ipv4, ipv6, allow_loopback;

@@ -66,9 +66,11 @@ make_listener(struct setup *s, size_t i, struct err *err)
 		.hostname = c->identity.hostname, .listener = l->name, .implicit_tls = l->implicit_tls,
 		.starttls = starttls[l->starttls], .requiretls = l->requiretls, .max_size = l->max_size,
 		.max_rcpts = l->max_rcpts, .max_messages = l->max_messages, .max_errors = c->limits.errors,
+		.soft_errors = c->limits.soft_errors, .error_delay_ms = c->limits.error_delay_ms,
 		.max_junk = c->limits.junk, .command_ms = c->limits.command_ms,
 		.handshake_ms = c->limits.handshake_ms, .session_ms = c->limits.session_ms,
-		.data_ms = 60000, .spool_dir = c->service.state, .max_received = c->limits.received_hops,
+		.data_ms = c->limits.content_ms, .data_rate = c->limits.content_rate,
+		.spool_dir = c->service.state, .max_received = c->limits.received_hops,
 		.forbid_unauth_pipelining = true,
 	};
 	if (l->nidentities == 0)

@@ -92,9 +92,13 @@ bdat_check(struct smtp_session *s, struct smtp_args *a)
 		error = "501 5.5.4 After the size only LAST may stand";
 	if (error == NULL)
 		error = bdat_error(s, a);
+	if (a->chunk == 0 && !a->last)
+		s->junk++;	/* */
 	if (error == NULL)
 		return true;
-	if (s->state == ST_RCPT || s->state == ST_BDAT) {
+	/* Also before the first recipient: what this chunk holds would be missing from a message
+	 * that later ones made. */
+	if (s->tx.is_open) {
 		chunk_spoil(s);
 		chunk_swallow(s, a->chunk, error, ST_BDAT);
 	} else {

@@ -6,23 +6,10 @@
 
 #include "smtp/smtp_int.h"
 
-bool
-data_check(struct smtp_session *s, struct smtp_args *a)
-{
-	return no_args_check(s, a);
-}
-
 void
 data_proceed(struct smtp_session *s, struct smtp_args *a)
 {
 	(void)a;
-	/* The client has not seen our 354: this is a body meant for a server that ends commands
-	 * elsewhere than we do, or a proxy's (X-9, M-37). */
-	if (s->conf->forbid_unauth_pipelining && net_in(s->conn).n > 0) {
-		say(s, "554 5.5.0 Data sent ahead of the 354");
-		session_end_politely(s, "unauthorised pipelining");
-		return;
-	}
 	session_ask(s, &data_step, SLICE(""));
 }
 

@@ -12,18 +12,18 @@
 #define ANYTIME (OUTSIDE | IN(ST_MAIL) | IN(ST_RCPT) | IN(ST_BDAT))
 
 static const struct smtp_verb verbs[] = {
-	{ "EHLO", ANYTIME, V_CLEAR | V_LAST, hello_check, ehlo_proceed },
-	{ "HELO", ANYTIME, V_CLEAR | V_LAST, hello_check, helo_proceed },
+	{ "EHLO", ANYTIME, V_CLEAR | V_LAST | V_ALONE, hello_check, ehlo_proceed },
+	{ "HELO", ANYTIME, V_CLEAR | V_LAST | V_ALONE, hello_check, helo_proceed },
 	{ "MAIL", IN(ST_READY), 0, mail_check, mail_proceed },
 	{ "RCPT", IN(ST_MAIL) | IN(ST_RCPT), 0, rcpt_check, rcpt_proceed },
-	{ "DATA", IN(ST_RCPT), V_LAST, data_check, data_proceed },
+	{ "DATA", IN(ST_RCPT), V_LAST | V_ALONE, no_args_check, data_proceed },
 	{ "BDAT", ANYTIME, V_OWN_ORDER, bdat_check, bdat_proceed },
 	{ "RSET", ANYTIME, V_CLEAR | V_JUNK, no_args_check, rset_proceed },
-	{ "NOOP", ANYTIME, V_CLEAR | V_LAST | V_JUNK, NULL, noop_proceed },
+	{ "NOOP", ANYTIME, V_CLEAR | V_LAST | V_ALONE | V_JUNK, NULL, noop_proceed },
 	{ "QUIT", ANYTIME | IN(ST_REFUSED), V_CLEAR | V_LAST, no_args_check, quit_proceed },
 	{ "STARTTLS", ANYTIME, V_CLEAR | V_LAST, starttls_check, starttls_proceed },
-	{ "VRFY", ANYTIME, V_LAST | V_JUNK, vrfy_check, vrfy_proceed },
-	{ "EXPN", ANYTIME, V_LAST | V_JUNK, vrfy_check, vrfy_proceed },
+	{ "VRFY", ANYTIME, V_LAST | V_ALONE | V_JUNK, vrfy_check, vrfy_proceed },
+	{ "EXPN", ANYTIME, V_LAST | V_ALONE | V_JUNK, vrfy_check, vrfy_proceed },
 	{ "HELP", ANYTIME, V_JUNK, NULL, help_proceed },
 };
 
@@ -74,6 +74,14 @@ tls_is_missing(const struct smtp_session *s)
 	return s->info.tls == NULL && s->conf->starttls == SMTP_STARTTLS_REQUIRED;
 }
 
+/* Octets behind a command that ends a group were sent without its reply having been seen: a body
+ * meant for a server that ends commands elsewhere than we do, a proxy's or a browser's (X-9, M-37). */
+static bool
+is_out_of_step(const struct smtp_session *s, const struct smtp_verb *v)
+{
+	return (v->flags & V_ALONE) != 0 && s->conf->forbid_unauth_pipelining && net_in(s->conn).n > 0;
+}
+
 static void
 run_verb(struct smtp_session *s, const struct smtp_verb *v, struct smtp_args *a)
 {
@@ -83,6 +91,11 @@ run_verb(struct smtp_session *s, const struct smtp_verb *v, struct smtp_args *a)
 		s->junk++;
 	if (v->flags & V_LAST)
 		s->is_urgent = true;
+	if (is_out_of_step(s, v)) {
+		sayf(s, "554 5.5.0 Octets sent ahead of the reply to %s", v->name);
+		session_end_politely(s, "unauthorised pipelining");
+		return;
+	}
 	if ((v->flags & V_OWN_ORDER) == 0) {
 		if (s->state == ST_REFUSED && v->proceed != quit_proceed) {
 			say(s, s->refusal != NULL ? s->refusal : "503 5.5.1 No service here, please QUIT");
@@ -103,6 +116,16 @@ run_verb(struct smtp_session *s, const struct smtp_verb *v, struct smtp_args *a)
 	smtp_rcpt_params_fini(&a->rcpt);
 }
 
+/* A line that was not understood, and in which somebody else may see a BDAT: octets follow that
+ * are no commands, and their number is not known (X-19). */
+static bool
+may_be_bdat(struct slice line)
+{
+	while (line.n > 0 && (unsigned char)line.p[0] <= ' ')
+		line.p++, line.n--;
+	return slice_starts_nocase(line, "BDAT") && (line.n == 4 || (unsigned char)line.p[4] <= ' ');
+}
+
 static void
 run_line(struct smtp_session *s, struct slice line)
 {
@@ -113,6 +136,8 @@ run_line(struct smtp_session *s, struct slice line)
 	for (size_t i = 0; i < line.n; i++)
 		if ((unsigned char)line.p[i] < 0x20 || line.p[i] == 0x7F) {	/* */
 			say(s, "500 5.5.2 Control characters in a command");
+			if (may_be_bdat(line))
+				session_end_politely(s, "BDAT with control characters");
 			return;
 		}
 	a.text = line;
@@ -124,6 +149,11 @@ run_line(struct smtp_session *s, struct slice line)
 		return;
 	}
 	s->is_urgent = true;
+	if (may_be_bdat(line)) {
+		say(s, "500 5.5.1 Command not recognised");
+		session_end_politely(s, "BDAT behind white space");
+		return;
+	}
 	if (is_http(word)) {
 		session_bye(s, "4.7.0", "This is not an HTTP server");
 		return;
@@ -175,15 +205,19 @@ command_step(struct smtp_session *s)
 		return false;
 	if (s->skipped > 0)
 		return skip_line(s, in);
-	lf = memchr(in.p, '\n', in.n < sizeof line ? in.n : sizeof line);
-	if (lf == NULL && in.n < sizeof line) {
-		if (s->state == ST_GREETED && in.p[0] == 0x16) {	/* a ClientHello */
-			session_bye(s, "4.7.0", "Plain text first, then STARTTLS");
-		}
+	if (s->state == ST_GREETED && in.p[0] == 0x16) {	/* a ClientHello */
+		session_bye(s, "4.7.0", "Plain text first, then STARTTLS");
 		return false;
 	}
+	lf = memchr(in.p, '\n', in.n < sizeof line ? in.n : sizeof line);
+	if (lf == NULL && in.n < sizeof line)
+		return false;
 	if (lf == NULL) {
 		say(s, "500 5.5.2 Line too long");
+		if (may_be_bdat(in)) {
+			session_end_politely(s, "BDAT in a line too long");
+			return false;
+		}
 		s->is_urgent = true;
 		s->skip_after_cr = false;
 		return skip_line(s, in);

@@ -67,6 +67,14 @@ next_param(struct slice *rest, struct param *out, struct smtp_reply *err, bool *
 	return false;
 }
 
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* Well-formed xtext that decodes to printable ASCII. */
 static bool
 is_xtext(struct slice s, size_t max)
@@ -255,6 +263,33 @@ parse_notify(struct slice value)
 	return mask;
 }
 
+/* \x{20AC} in an address of type utf-8 (RFC 6533 3): of a character, and not of one that X-31
+ * refuses as +0A. */
+static bool
+embedded_is_fit(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned long cp = 0;
+		size_t digits = 0;
+
+		if (s.p[i] != '\\')
+			continue;
+		if (s.n - i < 5 || s.p[i + 1] != 'x' || s.p[i + 2] != '{')
+			return false;
+		for (i += 3; i < s.n && s.p[i] != '}'; i++, digits++) {
+			int v = hex_value(s.p[i]);
+
+			if (v < 0 || digits == 6)
+				return false;
+			cp = cp << 4 | (unsigned)v;
+		}
+		if (i == s.n || digits < 2 || cp < 0x20 || (cp >= 0x7F && cp < 0xA0) || cp == 0x2028 ||
+		    cp == 0x2029 || (cp >= 0xD800 && cp <= 0xDFFF) || cp > 0x10FFFF)
+			return false;
+	}
+	return true;
+}
+
 /* addr-type ";" xtext (M-131); for the type utf-8 with SMTPUTF8 also plain UTF-8 (RFC 6533 3). */
 static bool
 is_orcpt(struct slice value, bool utf8)
@@ -264,18 +299,13 @@ is_orcpt(struct slice value, bool utf8)
 	if (value.n > ORCPT_MAX || !slice_cut(&rest, ';', &type) || rest.p == NULL ||
 	    !is_keyword(type))
 		return false;
+	if (slice_is_nocase(type, "utf-8") && !embedded_is_fit(rest))
+		return false;
 	if (is_xtext(rest, ORCPT_MAX))
 		return true;
-	if (!utf8 || !slice_is_nocase(type, "utf-8") || rest.n == 0 || !utf8_is_valid(rest.p, rest.n))
-		return false;
-	for (size_t i = 0; i < rest.n; i++) {
-		unsigned char c = (unsigned char)rest.p[i];
-
-		if (c < 0x21 || c == 0x7F || c == '+' || c == '=' ||
-		    (c == 0xC2 && i + 1 < rest.n && (unsigned char)rest.p[i + 1] < 0xA0))
-			return false;
-	}
-	return true;
+	return utf8 && slice_is_nocase(type, "utf-8") && rest.n > 0 &&
+	    utf8_is_harmless(rest.p, rest.n) && memchr(rest.p, ' ', rest.n) == NULL &&
+	    memchr(rest.p, '+', rest.n) == NULL && memchr(rest.p, '=', rest.n) == NULL;
 }
 
 bool

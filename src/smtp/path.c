@@ -1,7 +1,7 @@
 /* Addresses as commands carry them: RFC 5321 4.1.2 and 4.1.3 with the extensions of RFC 6531 3.3.
  * Strict on purpose: what this parser lets through is what policies, the queue and the next hop
- * see, so one spelling, one meaning (X-15, X-16). The local-part stays as given (M-58), the domain
- * becomes lower-case A-labels. */
+ * see, so one spelling, one meaning (X-15, X-16). The local-part keeps its letters (M-58) and loses
+ * needless quoting, the domain becomes lower-case A-labels. */
 #include "config.h"
 
 #include <arpa/inet.h>
@@ -23,29 +23,6 @@ static bool
 is_atext(unsigned char c)
 {
 	return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
-}
-
-/* What is well-formed UTF-8 but has no business in an address (X-30): C1 controls, line and
- * paragraph separators, and the controls that reorder text on a screen. */
-static bool
-utf8_is_fit(const char *p, size_t n)
-{
-	const unsigned char *s = (const unsigned char *)p;
-
-	if (!utf8_is_valid(p, n))
-		return false;
-	for (size_t i = 0; i + 1 < n; i++) {
-		if (s[i] == 0xC2 && s[i + 1] < 0xA0)
-			return false;
-		if (s[i] != 0xE2 || i + 2 >= n)
-			continue;
-		if (s[i + 1] == 0x80 && (s[i + 2] == 0x8E || s[i + 2] == 0x8F ||
-		    (s[i + 2] >= 0xA8 && s[i + 2] <= 0xAE)))
-			return false;
-		if (s[i + 1] == 0x81 && s[i + 2] >= 0xA6 && s[i + 2] <= 0xA9)
-			return false;
-	}
-	return true;
 }
 
 /* Host name syntax, lower-cased into dst: letters, digits and hyphens, labels of 1 to 63 octets,
@@ -124,7 +101,7 @@ parse_domain(struct smtp_path *p, struct slice in, bool utf8, struct err *err)
 			err_set(err, "a domain outside ASCII needs SMTPUTF8");
 			return false;
 		}
-		if (utf8_is_fit(in.p, in.n) && dns_to_ascii(ascii, in) &&
+		if (utf8_is_harmless(in.p, in.n) && dns_to_ascii(ascii, in) &&
 		    ldh_domain(p->domain, slice_of(ascii)))
 			return true;
 	} else if (ldh_domain(p->domain, in)) {
@@ -167,6 +144,47 @@ local_length(struct slice in)
 	return i > 0 && in.p[i - 1] == '.' ? 0 : i;
 }
 
+static bool
+is_dot_string(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n > 0 && s[0] != '"' && local_length(slice_of(s)) == n;
+}
+
+/* A quoted string in the one spelling that has no more quoting than it needs (RFC 5321 4.1.2): a
+ * policy's rule about chief@... must not be passed by "chief"@... or "c\hief"@... (X-15). */
+static void
+copy_local(char dst[260], struct slice in)
+{
+	char plain[260];
+	size_t n = 0, out = 0;
+
+	if (in.p[0] != '"') {
+		memcpy(dst, in.p, in.n);
+		dst[in.n] = '\0';
+		return;
+	}
+	for (size_t i = 1; i + 1 < in.n; i++) {
+		if (in.p[i] == '\\')
+			i++;
+		plain[n++] = in.p[i];
+	}
+	plain[n] = '\0';
+	if (is_dot_string(plain)) {
+		memcpy(dst, plain, n + 1);
+		return;
+	}
+	dst[out++] = '"';
+	for (size_t i = 0; i < n; i++) {
+		if (plain[i] == '"' || plain[i] == '\\')
+			dst[out++] = '\\';
+		dst[out++] = plain[i];
+	}
+	dst[out++] = '"';
+	dst[out] = '\0';
+}
+
 /* local-part "@" domain, which is all of `in`; or a bare local-part when `may_be_bare`. */
 static bool
 parse_mailbox(struct smtp_path *p, struct slice in, bool utf8, bool may_be_bare, struct err *err)
@@ -183,12 +201,11 @@ parse_mailbox(struct smtp_path *p, struct slice in, bool utf8, bool may_be_bare,
 		err_set(err, "a local-part outside ASCII needs SMTPUTF8");
 		return false;
 	}
-	if (p->needs_utf8 && !utf8_is_fit(in.p, n)) {
+	if (p->needs_utf8 && !utf8_is_harmless(in.p, n)) {	/* X-30 */
 		err_set(err, "the local-part is not well-formed UTF-8");
 		return false;
 	}
-	memcpy(p->local, in.p, n);
-	p->local[n] = '\0';
+	copy_local(p->local, (struct slice){ in.p, n });
 	/* RFC 5321 4.5.1: <Postmaster> alone, in any case (M-59). */
 	if (n == in.n && may_be_bare && slice_is_nocase(in, "postmaster"))
 		return true;

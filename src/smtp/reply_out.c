@@ -12,9 +12,16 @@ static void
 count_error(struct smtp_session *s, char first_digit)
 {
 	/* A temporary refusal is not the client's doing and costs it nothing. */
-	if (first_digit == '5') {
-		s->strikes++;
-		s->info.errors++;
+	const struct smtp_server_conf *c = s->conf;
+
+	if (first_digit != '5')
+		return;
+	s->strikes++;
+	s->info.errors++;
+	/* Who guesses, guesses slowly. A timer, so it costs nobody else anything. */
+	if (c->soft_errors > 0 && s->strikes >= c->soft_errors && c->error_delay_ms > 0) {
+		s->held_ms = clock_mono_ms() + c->error_delay_ms;
+		session_restart_timer(s);
 	}
 }
 

@@ -50,6 +50,8 @@ session_restart_timer(struct smtp_session *s)
 		return;
 	if (s->question != NULL)
 		ms = QUESTION_MS;
+	else if (s->held_ms != 0)
+		ms = s->held_ms > now ? s->held_ms - now : 1;
 	else if (s->state == ST_HANDSHAKE)
 		ms = s->conf->handshake_ms;
 	else if (s->state == ST_DATA || s->state == ST_CHUNK)
@@ -76,6 +78,13 @@ session_timeout(struct smtp_session *s)
 		arm(s, now);
 		return;
 	}
+	if (s->held_ms != 0 && now >= s->held_ms) {
+		s->held_ms = 0;
+		session_restart_timer(s);
+		session_flush(s);	/* before the next error holds it back again */
+		session_run(s);
+		return;
+	}
 	if (s->question != NULL)
 		session_bye(s, "4.3.0", "No decision in time, try again later");
 	else if (s->state == ST_HANDSHAKE)
@@ -86,8 +95,8 @@ session_timeout(struct smtp_session *s)
 		session_bye(s, "4.4.2", "Timeout waiting for a command");
 	else if (s->conf->max_size > 0 && s->tx.octets > s->conf->max_size)
 		session_too_big(s);
-	else if (s->window_octets < (uint64_t)s->conf->data_ms / 10)
-		session_bye(s, "4.4.2", "Content comes too slowly");	/* below 100 octets a second */
+	else if (s->window_octets < (uint64_t)s->conf->data_ms * s->conf->data_rate / 1000)
+		session_bye(s, "4.4.2", "Content comes too slowly");
 	else
 		session_restart_timer(s);
 }
@@ -118,11 +127,11 @@ tx_reset(struct smtp_session *s)
 }
 
 /* Reading stops while nothing can be done with what is read: a question is open, replies pile up
- * (X-10), or a handshake has the connection. */
+ * (X-10) or are held back (X-27), or a handshake has the connection. */
 static void
 sync_reading(struct smtp_session *s)
 {
-	bool pause = s->question != NULL || s->is_blocked || s->state == ST_NEW ||
+	bool pause = s->question != NULL || s->is_blocked || s->held_ms != 0 || s->state == ST_NEW ||
 	    s->state == ST_HANDSHAKE;
 
 	if (s->conn == NULL || pause == s->is_paused)
@@ -285,7 +294,7 @@ smtp_session_verdict(struct smtp_server *srv, uint64_t session_id, uint32_t tick
 static bool
 may_read(struct smtp_session *s)
 {
-	if (s->question != NULL || s->is_blocked)
+	if (s->question != NULL || s->is_blocked || s->held_ms != 0)
 		return false;
 	if (s->state == ST_NEW || s->state == ST_HANDSHAKE || s->state == ST_GONE ||
 	    s->state == ST_END)
@@ -316,13 +325,15 @@ step_once(struct smtp_session *s)
 	return command_step(s);
 }
 
-/* Whether replies may wait for those of commands that are already here: only while the input
- * buffer has another whole line, and not those that end a group (M-96). */
+/* Whether replies wait: for the end of a delay, or for those of commands that are already here; for
+ * these only while the input buffer has another whole line, and not those that end a group (M-96). */
 static bool
-may_hold_replies(const struct smtp_session *s)
+holds_replies(const struct smtp_session *s)
 {
 	struct slice in = net_in(s->conn);
 
+	if (s->held_ms != 0)
+		return true;
 	return s->question != NULL && !s->is_urgent && in.n > 0 && memchr(in.p, '\n', in.n) != NULL;
 }
 
@@ -333,9 +344,9 @@ session_run(struct smtp_session *s)
 		return;
 	s->is_running = true;
 	while (may_read(s) && step_once(s))
-		if (s->out.len >= OUT_FLUSH_BYTES)
+		if (s->out.len >= OUT_FLUSH_BYTES && s->held_ms == 0)
 			session_flush(s);
-	if (s->conn != NULL && !may_hold_replies(s))
+	if (s->conn != NULL && !holds_replies(s))
 		session_flush(s);
 	s->is_running = false;
 	if (s->conn != NULL)

@@ -47,7 +47,7 @@ struct smtp_path {
 	bool is_null;			/* <> */
 	bool is_literal;		/* domain is an address literal */
 	bool needs_utf8;		/* non-ASCII in local-part or domain as given */
-	char local[260];		/* unquoted?  no: as given, quotes kept */
+	char local[260];		/* case as given; in quotes only where it must be */
 	char domain[256];		/* lower-case A-labels; "[192.0.2.1]"; "" for <postmaster> */
 };
 /* The text between MAIL FROM: or RCPT TO: and the parameters, angle brackets included. Source
@@ -100,10 +100,14 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
 	unsigned max_rcpts;		/* 1000: then 452 4.5.3; 0 none */
 	unsigned max_messages;		/* a session: then 421; 0 none */
 	unsigned max_errors, max_junk;	/* 20, 100 */
-	int64_t command_ms, handshake_ms, session_ms, data_ms;	/* 300 s, 30 s, 1 h, 60 s a 6000 octets */
+	unsigned soft_errors;		/* 10: from then on an error's reply waits; 0 never */
+	int64_t error_delay_ms;		/* so long */
+	int64_t command_ms, handshake_ms, session_ms;	/* 300 s, 30 s, 1 h */
+	int64_t data_ms;		/* content is looked at so often: 60 s ... */
+	unsigned data_rate;		/* ... and has come with so many octets a second: 100 */
 	const char *spool_dir;
 	unsigned max_received;		/* 100 */
-	bool forbid_unauth_pipelining;	/* 554 and close */
+	bool forbid_unauth_pipelining;	/* octets behind EHLO, DATA, NOOP, VRFY: 554 and close */
 };
 
 /* What the owner is asked about. With implicit TLS both CONNECT and TLS come after the handshake, in

@@ -57,7 +57,7 @@ struct smtp_tx {
 	unsigned overshoot;		/* recipients refused for their number */
 	bool is_open;			/* MAIL got its GO: the owner hears of the end */
 	bool is_bdat;			/* content comes in chunks */
-	bool is_spoiled;		/* a chunk was refused: only RSET helps (RFC 3030 2) */
+	bool is_spoiled;		/* a chunk was refused: only RSET or EHLO helps (RFC 3030 2) */
 };
 
 /* One BDAT chunk under way. */
@@ -92,6 +92,7 @@ enum smtp_verb_flags {
 	V_LAST = 2,	/* ends a pipelined group: its reply is not held back (M-96) */
 	V_JUNK = 4,	/* does no work: counted, and too many end the session */
 	V_OWN_ORDER = 8,	/* checks its place itself (BDAT has octets to swallow) */
+	V_ALONE = 16,	/* nothing may have been sent behind it yet */
 };
 struct smtp_verb {
 	const char *name;
@@ -144,6 +145,7 @@ struct smtp_session {
 	/* the one timer; lazily moved: it may fire before due_ms */
 	struct event timer;
 	int64_t due_ms, armed_ms, ends_ms;	/* mono; 0 none */
+	int64_t held_ms;		/* after errors: nothing is read or said before; 0 none */
 	uint64_t window_octets;		/* of the present rate window */
 };
 
@@ -197,7 +199,6 @@ bool mail_check(struct smtp_session *s, struct smtp_args *a);
 void mail_proceed(struct smtp_session *s, struct smtp_args *a);
 bool rcpt_check(struct smtp_session *s, struct smtp_args *a);
 void rcpt_proceed(struct smtp_session *s, struct smtp_args *a);
-bool data_check(struct smtp_session *s, struct smtp_args *a);
 void data_proceed(struct smtp_session *s, struct smtp_args *a);
 void data_open(struct smtp_session *s);		/* makes the writer */
 bool data_step_input(struct smtp_session *s);	/* ST_DATA reads */

@@ -199,7 +199,7 @@ rig_init(struct rig *r)
 	r->conf = (struct smtp_server_conf){
 		.hostname = "mx.example", .listener = "test", .max_size = 1000, .max_rcpts = 3,
 		.max_errors = 20, .max_junk = 100, .command_ms = 300000, .handshake_ms = 30000,
-		.session_ms = HOUR, .data_ms = 60000, .spool_dir = ".", .max_received = 100,
+		.session_ms = HOUR, .data_ms = 60000, .data_rate = 100, .spool_dir = ".", .max_received = 100,
 	};
 	buf_init(&r->got, 4 << 20);
 	buf_init(&r->mail, 1 << 20);
@@ -510,12 +510,28 @@ static const struct transcript {
 	    "503 5.5.1 Only BDAT or RSET now\r\n" QUEUED "503 5.5.1 Send MAIL first\r\n250 2.0.0 Ok\r\n",
 	    "from=a@a.example to=b@b.example\na\r\n--\n", "", false },
 	{ "refused chunks are swallowed (M-112)", SLICE("BDAT 6\r\nQUIT\r\n" EHLO_IN "BDAT 6 LAST\r\nQUIT\r\n"
-	    "MAIL FROM:<a@a.example>\r\nBDAT 6 LAST\r\nQUIT\r\nRCPT TO:<b@b.example>\r\nBDAT 6 FIRST\r\nQUIT\r\n"
-	    "BDAT 6 LAST\r\nQUIT\r\nRSET\r\n" ENVELOPE "BDAT 3 LAST\r\nx\r\n"),
+	    ENVELOPE "BDAT 6 FIRST\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nRSET\r\n" ENVELOPE "BDAT 3 LAST\r\nx\r\n"),
 	    "503 5.5.1 Send EHLO first\r\n" EHLO_OUT "503 5.5.1 Send MAIL first\r\n" OK_MAIL
-	    "554 5.5.1 No valid recipients\r\n" OK_RCPT "501 5.5.4 After the size only LAST may stand\r\n"
+	    OK_RCPT "501 5.5.4 After the size only LAST may stand\r\n"
 	    "503 5.5.1 A chunk was refused, RSET first\r\n250 2.0.0 Ok\r\n" OK_MAIL OK_RCPT QUEUED,
 	    "from=a@a.example to=b@b.example\nx\r\n--\n", "reset ", false },
+	{ "a chunk before the first recipient spoils the rest (X-18)", SLICE(EHLO_IN "MAIL FROM:<a@a.example>\r\n"
+	    "BDAT 6\r\nQUIT\r\nRCPT TO:<b@b.example>\r\nBDAT 3 LAST\r\nx\r\nDATA\r\nEHLO c.example\r\nDATA\r\n"),
+	    EHLO_OUT OK_MAIL "554 5.5.1 No valid recipients\r\n503 5.5.1 Only BDAT or RSET now\r\n"
+	    "503 5.5.1 A chunk was refused, RSET first\r\n503 5.5.1 Only BDAT or RSET now\r\n" EHLO_OUT
+	    "503 5.5.1 Send MAIL first\r\n", "", "reset ", false },
+	{ "BDAT with a tab (X-19)", SLICE(OPEN "BDAT\t6\r\nQUIT\r\n"),
+	    OPENED "500 5.5.2 Control characters in a command\r\n", "", "reset closed", true },
+	{ "BDAT with NUL", SLICE(OPEN "bdat 6 \0\r\nNOOP\r\n"),
+	    OPENED "500 5.5.2 Control characters in a command\r\n", "", "reset closed", true },
+	{ "BDAT behind a space", SLICE(OPEN " BDAT 6\r\nNOOP\r\n"),
+	    OPENED "500 5.5.1 Command not recognised\r\n", "", "reset closed", true },
+	{ "a long line that is no BDAT", SLICE(OPEN "BDAT6" X1000 X1000 X100 "\r\nNOOP\r\n"),
+	    OPENED TOO_LONG "250 2.0.0 Ok\r\n", "", "", false },
+	{ "BDAT in a long line", SLICE(OPEN "BDAT 6 " X1000 X1000 X100 "\r\nNOOP\r\n"),
+	    OPENED TOO_LONG, "", "reset closed", true },
+	{ "ClientHello with a line in it (X-28)", SLICE("\x16\x03\x01\r\n\r\n"),
+	    "421 4.7.0 mx.example Plain text first, then STARTTLS\r\n", "", "closed", true },
 	{ "BDAT refused by the owner", SLICE(EHLO_IN "MAIL FROM:<data-no-1@a.example>\r\nRCPT TO:<b@b.example>\r\n"
 	    "BDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nDATA\r\nRSET\r\n"),
 	    EHLO_OUT OK_MAIL OK_RCPT "550 5.7.1 Not wanted\r\n503 5.5.1 A chunk was refused, RSET first\r\n"
@@ -789,15 +805,34 @@ START_TEST(unauthorised_pipelining)	/* X-9, M-37 */
 	rig_init(&r);
 	r.conf.forbid_unauth_pipelining = true;
 	start(&r);
-	say_and_expect(&r, OPEN "DATA\r\nx\r\n.\r\nMAIL FROM:<evil@a.example>\r\n",
-	    OPENED "554 5.5.0 Data sent ahead of the 354\r\n");
+	say_and_expect(&r, EHLO_IN, EHLO_OUT);
+	say_and_expect(&r, ENVELOPE "DATA\r\nx\r\n.\r\nMAIL FROM:<evil@a.example>\r\n",
+	    OK_MAIL OK_RCPT "554 5.5.0 Octets sent ahead of the reply to DATA\r\n");
+	ck_assert(r.ended);
+	rig_fini(&r);
+
+	/* Also where DATA may not stand: the body is no commands for all that. */
+	rig_init(&r);
+	r.conf.forbid_unauth_pipelining = true;
+	start(&r);
+	say_and_expect(&r, EHLO_IN, EHLO_OUT);
+	say_and_expect(&r, "MAIL FROM:<a@a.example>\r\nDATA\r\nx\r\n.\r\n", OK_MAIL
+	    "554 5.5.0 Octets sent ahead of the reply to DATA\r\n");
 	ck_assert(r.ended);
 	rig_fini(&r);
 
 	rig_init(&r);
 	r.conf.forbid_unauth_pipelining = true;
 	start(&r);
-	say_and_expect(&r, OPEN "DATA\r\n", OPENED GO);
+	say_and_expect(&r, OPEN, "554 5.5.0 Octets sent ahead of the reply to EHLO\r\n");
+	ck_assert(r.ended);
+	rig_fini(&r);
+
+	rig_init(&r);
+	r.conf.forbid_unauth_pipelining = true;
+	start(&r);
+	say_and_expect(&r, EHLO_IN, EHLO_OUT);
+	say_and_expect(&r, ENVELOPE "DATA\r\n", OK_MAIL OK_RCPT GO);
 	say_and_expect(&r, "x\r\n.\r\nQUIT\r\n", QUEUED BYE);
 	rig_fini(&r);
 }
@@ -938,6 +973,46 @@ START_TEST(timing)
 	settle(&r, true);
 	expect(&r, c->out);
 	ck_assert_msg(r.ended == c->ends, "%s", c->name);
+	rig_fini(&r);
+	clock_real();
+}
+END_TEST
+
+/* From the second error on each reply waits, and nothing is read meanwhile; what is no error does not
+ * wait longer than that. */
+START_TEST(errors_are_answered_slowly)	/* */
+{
+	int64_t mono = clock_mono_ms(), wall = clock_wall_ms();
+	struct smtp_session *s;
+	struct rig r;
+
+	clock_fake(mono, wall);
+	rig_init(&r);
+	r.conf.soft_errors = 2;
+	r.conf.max_errors = 4;
+	r.conf.error_delay_ms = 1000;
+	start(&r);
+	s = session_find(r.server, r.id);
+	say_and_expect(&r, "A\r\nNOOP\r\n", "500 5.5.1 Command not recognised\r\n250 2.0.0 Ok\r\n");
+	say_and_expect(&r, "B\r\nNOOP\r\nC\r\nNOOP\r\n", "");
+	clock_fake(mono += 999, wall);
+	session_timeout(s);
+	settle(&r, true);
+	expect(&r, "");
+	clock_fake(mono += 1, wall);
+	session_timeout(s);
+	settle(&r, true);
+	expect(&r, "500 5.5.1 Command not recognised\r\n");
+	clock_fake(mono += 1000, wall);
+	session_timeout(s);
+	settle(&r, true);
+	expect(&r, "250 2.0.0 Ok\r\n500 5.5.1 Command not recognised\r\n250 2.0.0 Ok\r\n");
+	say_and_expect(&r, "D\r\nNOOP\r\n", "");
+	clock_fake(mono += 1000, wall);
+	session_timeout(s);
+	settle(&r, true);
+	expect(&r, "500 5.5.1 Command not recognised\r\n421 4.7.0 mx.example Too many errors\r\n");
+	ck_assert(r.ended);
 	rig_fini(&r);
 	clock_real();
 }
@@ -1368,6 +1443,7 @@ UNIT_MAIN("smtp_session",
 	tcase_add_test(tc, peer_leaves_with_a_question_open);
 	tcase_add_test(tc, no_answer_in_time);
 	tcase_add_loop_test(tc, timing, 0, NELEMS(times));
+	tcase_add_test(tc, errors_are_answered_slowly);
 	tcase_add_test(tc, sessions_age);
 	tcase_add_test(tc, steady_content_is_not_cut);
 	tcase_add_test(tc, refused_at_connect);
