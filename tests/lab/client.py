@@ -54,6 +54,25 @@ def tls_context(ca=None, cert=None, minimum=None, maximum=None):
     return ctx
 
 
+def pieces(data, cut):
+    """`data` as it is handed to the kernel: all at once (None), so many octets at a time, or cut at
+    random (a random.Random), where line ends and dots are cut more often than by chance."""
+    if cut is None:
+        yield data
+        return
+    at = 0
+    while at < len(data):
+        if isinstance(cut, int):
+            n = cut
+        elif cut.random() < 0.5:
+            n = cut.choice((1, 1, 2, 3, 17, 200, 2047, 2048, 4096, 65536))
+        else:       # up to the next octet that means something, or just behind it
+            found = re.compile(rb"[\r\n.]").search(data, at + 1)
+            n = (found.start() + cut.randrange(2) if found else len(data)) - at
+        yield data[at:at + n]
+        at += n
+
+
 def dot_stuff(data):
     """Content for DATA: every line that begins with a dot gets another (RFC 5321 4.5.2). Other
     line endings than CR LF are left alone, so that tests can send them."""
@@ -64,9 +83,12 @@ def dot_stuff(data):
 
 class Client:
     def __init__(self, port, host="127.0.0.1", timeout=15, source=None, implicit_tls=False, ctx=None,
-                 sni=None, greet=True):
+                 sni=None, greet=True, cut=None):
+        """cut: how raw() sends when it is not told (see pieces)."""
         self.transcript = []
         self.buffer = b""
+        self.heard = b""            # all that the server said, as octets
+        self.cut = cut
         self.caps = {}
         self.tls = None             # what ssl says of the connection
         self.sock = socket.create_connection((host, port), timeout,
@@ -94,8 +116,8 @@ class Client:
     def raw(self, data, chunk=None, delay=0):
         """Sends octets as they are, all at once or in pieces."""
         self.note("C", data)
-        for at in range(0, len(data), chunk or max(len(data), 1)):
-            self.sock.sendall(data[at:at + chunk] if chunk else data)
+        for piece in pieces(data, chunk or self.cut):
+            self.sock.sendall(piece)
             if delay:
                 time.sleep(delay)
 
@@ -110,6 +132,7 @@ class Client:
             if not data:
                 raise EOFError("the server closed\n" + "\n".join(self.transcript))
             self.buffer += data
+            self.heard += data
         line, _, self.buffer = self.buffer.partition(b"\n")
         self.note("S", line)
         return line.decode("utf-8", "backslashreplace").rstrip("\r")

@@ -43,7 +43,7 @@ def points(name):
         ("between chunks", [*mail, b"BDAT 10\r\nSubject: x"], False),
         ("last BDAT cut", [*mail, b"BDAT 100 LAST\r\n" + b"x" * 99], False),
         ("last BDAT", [*mail, b"BDAT %d LAST\r\n" % len(content) + content], True),
-        ("next MAIL behind it", [b"".join(mail) + b"DATA\r\n", content + b".\r\nMAIL FROM:<c@d.exam"], True),
+        ("next MAIL behind it", [mail[0], b"".join(mail[1:]) + b"DATA\r\n", content + b".\r\nMAIL FROM:<c@d.exam"], True),
         ("RSET", [*mail, b"RSET\r\n"], False),
         ("QUIT", [mail[0], b"QUIT\r\n"], False),
     ]

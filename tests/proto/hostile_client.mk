@@ -1,0 +1,7 @@
+# A client that means harm: every scenario whole, octet by octet and cut at random. SOAK=1 adds seeds,
+# longer walks and longer tables.
+HOSTILE_CLIENT = \
+	tests/proto/hostile_client_commands.py
+PROTO_TESTS += $(HOSTILE_CLIENT)
+SOAK_TESTS += $(HOSTILE_CLIENT)
+EXTRA_DIST += tests/proto/hostile_client_kit.py
