@@ -28,14 +28,15 @@ tests_unit_test_smtp_data_LDADD = $(UNIT_LIBS)
 tests_unit_test_smtp_session_SOURCES = tests/unit/test_smtp_session.c tests/unit/unit.h
 tests_unit_test_smtp_session_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/fuzz/replay_path tests/fuzz/replay_params tests/fuzz/replay_xtext \
-	tests/fuzz/replay_session
+	tests/fuzz/replay_data tests/fuzz/replay_session
 TESTS += tests/fuzz/replay_path tests/fuzz/replay_params tests/fuzz/replay_xtext \
-	tests/fuzz/replay_session
+	tests/fuzz/replay_data tests/fuzz/replay_session
 tests_fuzz_replay_path_SOURCES = tests/fuzz/fuzz_path.c tests/fuzz/replay.c
 tests_fuzz_replay_params_SOURCES = tests/fuzz/fuzz_params.c tests/fuzz/replay.c
 tests_fuzz_replay_xtext_SOURCES = tests/fuzz/fuzz_xtext.c tests/fuzz/replay.c
-tests_fuzz_replay_session_SOURCES = tests/fuzz/fuzz_session.c tests/fuzz/replay.c
-FUZZ_NAMES += path params xtext session
+tests_fuzz_replay_data_SOURCES = tests/fuzz/fuzz_data.c $(FAKE_NET) tests/fuzz/replay.c
+tests_fuzz_replay_session_SOURCES = tests/fuzz/fuzz_session.c $(FAKE_NET) tests/fuzz/replay.c
+FUZZ_NAMES += path params xtext data session
 # client
 libsallyport_a_SOURCES += \
 	src/smtp/client.c \
@@ -43,12 +44,16 @@ libsallyport_a_SOURCES += \
 	src/smtp/client_int.h \
 	src/smtp/client_txn.c \
 	src/smtp/reply.c
-check_PROGRAMS += tests/unit/test_smtp_reply tests/unit/test_smtp_client tests/fuzz/replay_reply
-TESTS += tests/unit/test_smtp_reply tests/unit/test_smtp_client tests/fuzz/replay_reply
+check_PROGRAMS += tests/unit/test_smtp_reply tests/unit/test_smtp_client tests/fuzz/replay_reply \
+	tests/fuzz/replay_client tests/fuzz/replay_ehlo
+TESTS += tests/unit/test_smtp_reply tests/unit/test_smtp_client tests/fuzz/replay_reply \
+	tests/fuzz/replay_client tests/fuzz/replay_ehlo
 tests_unit_test_smtp_reply_SOURCES = tests/unit/test_smtp_reply.c tests/unit/unit.h
 tests_unit_test_smtp_reply_LDADD = $(UNIT_LIBS)
 tests_unit_test_smtp_client_SOURCES = tests/unit/test_smtp_client.c tests/unit/unit.h
 tests_unit_test_smtp_client_LDADD = $(UNIT_LIBS)
 tests_fuzz_replay_reply_SOURCES = tests/fuzz/fuzz_reply.c tests/fuzz/replay.c
-FUZZ_NAMES += reply
+tests_fuzz_replay_client_SOURCES = tests/fuzz/fuzz_client.c $(FAKE_NET) tests/fuzz/replay.c
+tests_fuzz_replay_ehlo_SOURCES = tests/fuzz/fuzz_ehlo.c tests/fuzz/replay.c
+FUZZ_NAMES += reply client ehlo
 # end client

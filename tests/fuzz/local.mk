@@ -4,11 +4,12 @@
 #   TESTS += tests/fuzz/replay_name
 #   tests_fuzz_replay_name_SOURCES = tests/fuzz/fuzz_name.c tests/fuzz/replay.c
 #   FUZZ_NAMES += name
-# `make check` plays the seeds with any compiler. The libFuzzer programs are made by `make fuzzers`
+# (and $(FAKE_NET), when it includes fake_net.h). `make check` plays the seeds with any compiler. The libFuzzer programs are made by `make fuzzers`
 # from objects of their own and need clang with its runtime (Debian: clang libclang-rt-14-dev):
 #   make fuzz-run FUZZ_RUNS=10000000 FUZZ_ONLY="path session" FUZZ_JOBS=2
 # runs them all, or those named; see tests/fuzz/run.
 FUZZ_NAMES =
+FAKE_NET = tests/fuzz/fake_net.c tests/fuzz/fake_net.h
 FUZZ_RUNS = 10000000
 FUZZ_JOBS = 1
 FUZZ_ONLY =
@@ -41,7 +42,8 @@ fuzz-run: fuzzers
 	$(srcdir)/tests/fuzz/run --runs $(FUZZ_RUNS) --jobs $(FUZZ_JOBS) --seeds $(srcdir)/tests/fuzz \
 	  --programs fuzz $(if $(FUZZ_ONLY),$(FUZZ_ONLY),$(FUZZ_NAMES))
 .PHONY: fuzzers fuzz-run
-EXTRA_DIST += tests/fuzz/seeds tests/fuzz/run
+EXTRA_DIST += tests/fuzz/seeds tests/fuzz/run $(FUZZ_DICTS)
+FUZZ_DICTS = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/tests/fuzz/*.dict))
 clean-local: clean-fuzz
 clean-fuzz:
 	rm -rf fuzz
