@@ -124,6 +124,9 @@ print_changes(const json_t *result)
 	printf("%lld matched, %lld %s\n", num(result, "matched"),
 	    json_is_true(json_object_get(result, "dry_run")) ? num(result, "matched") : num(result, "changed"),
 	    json_is_true(json_object_get(result, "dry_run")) ? "would change" : "changed");
+	if (num(result, "in_delivery") > 0)
+		printf("%lld of them in delivery: what is being sent at this moment goes all the same\n",
+		    num(result, "in_delivery"));
 }
 
 int

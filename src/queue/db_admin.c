@@ -198,6 +198,7 @@ admin_step(struct store *s, struct admin_job *job)
 	s->bad_status = STORE_BAD;
 	job->t_at = job->at;
 	job->t_changed = job->changed;
+	job->t_leased = job->leased;
 	for (size_t i = 0; i < ADMIN_BATCH && job->t_at < job->nkeys; i++, job->t_at++) {
 		struct row r;
 		bool changed = false, ok;
@@ -206,6 +207,7 @@ admin_step(struct store *s, struct admin_job *job)
 		if (got == 0)
 			continue;	/* it left the queue meanwhile */
 		ok = got == 1 && apply(s, &r, job->q, &changed);
+		job->t_leased += changed && r.state == RCPT_ACTIVE;
 		row_fini(&r);
 		if (!ok)
 			return false;
@@ -222,6 +224,7 @@ admin_json(const struct admin_job *job, bool dry_run)
 
 	json_object_set_new(o, "matched", json_integer((json_int_t)job->nkeys));
 	json_object_set_new(o, "changed", json_integer((json_int_t)job->changed));
+	json_object_set_new(o, "in_delivery", json_integer((json_int_t)job->leased));
 	json_object_set_new(o, "dry_run", json_boolean(dry_run));
 	json_object_set(o, "recipients", job->rcpts);
 	text = json_dumps(o, JSON_COMPACT);

@@ -221,6 +221,7 @@ answer_all(struct store *s, struct group *g)
 	if (job != NULL) {
 		job->at = job->t_at;
 		job->changed = job->t_changed;
+		job->leased = job->t_leased;
 		s->job = job->at < job->nkeys ? job : NULL;
 		if (s->job == NULL)
 			admin_answer(s, job, STORE_OK, NULL);

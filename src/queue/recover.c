@@ -105,6 +105,7 @@ requeue_results(struct store *s, bool was_committed)
 	if (was_committed && d->job != NULL) {
 		d->job->at = d->job->t_at;
 		d->job->changed = d->job->t_changed;
+		d->job->leased = d->job->t_leased;
 	}
 	s->retry_at = 0;
 }

@@ -189,7 +189,9 @@ struct store_query {
  *   EVIDENCE  {"evidence": [{"id", "at", "message", "rcpt", "hash", "record": {...}}...], "more"}
  *   EVIDENCE_VERIFY {"ok": bool, "rows", "head": hash, "broken_at": row id, "problem": text}
  *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
- *   the rest  {"matched", "changed", "dry_run", "recipients": [{"id", "address", "state"}...]}
+ *   the rest  {"matched", "changed", "in_delivery", "dry_run", "recipients": [{"id", "address", "state"}...]}
+ * in_delivery: how many of the changed a worker had in hand. It gives back what it has not begun to
+ * send; what is on the wire already goes, and its result counts whatever was changed here.
  * MESSAGE is {"id", "from", "size", "received", "state", "requiretls", "duties", "tags",
  * "recipients": [{"num", "address", "state", "route", "next_hop", "attempts", "next", "duties",
  * "hold_reason", "bounce_reason", "last": {...}}...]}; a state is queued, active or held. */

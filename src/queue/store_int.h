@@ -117,7 +117,8 @@ struct admin_job {
 	struct store_query *q;		/* answered at the end */
 	struct key *keys;
 	size_t nkeys, at, changed;
-	size_t t_at, t_changed;		/* after the transaction under way */
+	size_t leased;			/* of the changed: a worker had them */
+	size_t t_at, t_changed, t_leased;	/* after the transaction under way */
 	json_t *rcpts;			/* for the answer */
 };
 
