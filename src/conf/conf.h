@@ -140,6 +140,7 @@ struct conf {
 	struct {			/* delivery */
 		bool ipv4, ipv6, allow_loopback;
 		int64_t connect_ms, idle_ms;	/* idle_ms: how long a connection is kept for reuse */
+		int64_t reply_ms, handshake_ms, block_ms, final_ms;
 		unsigned max_hosts, max_addrs, conn_messages;
 	} delivery;
 	char *warnings;			/* what conf_load accepted but an operator should hear of, a

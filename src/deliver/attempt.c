@@ -15,6 +15,7 @@
 #include "deliver/deliver_int.h"
 
 #define SEEN_MAX 2048u
+#define PUT_BACK_MAX 20u
 
 static void host_begin(struct attempt *a);
 static void connect_host(struct attempt *a);
@@ -277,9 +278,13 @@ conclude(struct attempt *a)
 	    (a->prep->on_unmet == UNMET_DEFER && !(a->msg->flags & MSG_REQUIRETLS))))
 		end.end = TRUST_END_DEFER;
 	end.status[0] = end.end == TRUST_END_BOUNCE ? '5' : '4';
-	if (a->lost_stage != NULL && end.reason == TRUST_UNREACHABLE) {
-		text = xasprintf("the connection was lost: %s", a->last_text != NULL ? a->last_text : "no reply");
-		attempt_all(a, OUT_DEFERRED, 0, "4.4.2", a->lost_stage, "connection-lost", text);
+	if (a->lost_stage != NULL && (end.reason == TRUST_UNREACHABLE || end.reason == TRUST_PROTOCOL)) {
+		bool nonsense = a->lost_by_nonsense;
+
+		text = xasprintf("%s: %s", nonsense ? trust_reason_text(TRUST_PROTOCOL) : "the connection was lost",
+		    a->last_text != NULL ? a->last_text : "no reply");
+		attempt_all(a, OUT_DEFERRED, 0, nonsense ? "4.5.0" : "4.4.2", a->lost_stage,
+		    nonsense ? trust_reason_word(TRUST_PROTOCOL) : "connection-lost", text);
 		free(text);
 		return;
 	}
@@ -312,6 +317,53 @@ has_last_resort(const struct attempt *a)
 	    a->conf->dsn.protect != DSN_PROTECT_STRICT;
 }
 
+/* How many other attempts of this destination have a connection, or may get one yet. */
+static unsigned
+others(const struct attempt *a)
+{
+	unsigned n = 0;
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &a->dest->conns, link)
+		n += c->attempt != NULL && c->attempt != a;
+	return n;
+}
+
+/* One more connection was not to be had while others to this destination work: that is a limit of
+ * theirs, not a failure of this message, which goes back to the head of the queue. It is tried again
+ * when one of the others ends, so it cannot spin; and not for ever. If those fail, too, the last of
+ * them finds nobody beside it, and what waits is deferred with it. */
+static bool
+may_put_back(const struct attempt *a)
+{
+	if (a->saw_ready || a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
+		return false;
+	for (size_t i = 0; i < a->nverdicts; i++)
+		if (a->verdicts[i].reason != TRUST_UNREACHABLE)
+			return false;
+	for (size_t i = 0; i < a->item->n; i++)
+		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
+			return false;
+	return others(a) > 0;
+}
+
+static void
+put_back(struct attempt *a)
+{
+	struct dest *t = a->dest;
+	struct item *it = a->item;
+
+	dest_limit(t, others(a));
+	log_debug("destination takes no more connections", LOG_S("domain", t->next_hop),
+	    LOG_U("limit", t->limit), LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
+	it->put_back++;
+	a->item = NULL;
+	a->over = true;
+	dest_attempt_over(t);
+	attempt_free(a);
+	dest_put_back(t, it);
+}
+
 static void
 hosts_over(struct attempt *a)
 {
@@ -331,11 +383,16 @@ hosts_over(struct attempt *a)
 		host_begin(a);
 		return;
 	}
+	if (may_put_back(a)) {
+		put_back(a);
+		return;
+	}
 	conclude(a);
 	if (!a->saw_connection && a->dest->nconns == 0 && a->verdicts[0].reason == TRUST_UNREACHABLE &&
 	    a->item->rcpts[0].out.kind == OUT_DEFERRED) {
 		/* Nobody answers: what waits behind this item would wait for the same timeouts. */
 		outcome_set(&like, OUT_DEFERRED, 0, "4.4.1", "connect", "unreachable", a->last_text);
+		dest_limit(a->dest, 1);		/* when it is back, it is asked by one at first */
 		dest_fail_waiting(a->dest, &like);
 		outcome_clear(&like);
 	}
@@ -659,7 +716,7 @@ attempt_ready(struct attempt *a, const struct smtp_client_info *info)
 
 	if (a->ticket != 0 || a->auditing)	/* what is under way goes on by itself */
 		return;
-	a->saw_connection = true;
+	a->saw_connection = a->saw_ready = true;
 	conn_facts(a->conn, info, &a->facts);
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &a->verdict);
@@ -688,7 +745,9 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 		stage = HOP_HANDSHAKE_FAILED;
 	else if (why == SMTP_END_EHLO && code >= 500)
 		stage = HOP_NO_ESMTP;
-	if (stage == HOP_UNREACHABLE) {
+	else if (why == SMTP_END_PROTOCOL)
+		stage = HOP_BROKE_PROTOCOL;
+	if (stage == HOP_UNREACHABLE || stage == HOP_BROKE_PROTOCOL) {
 		if (a->reused) {	/* a kept connection had died; that says nothing of the host */
 			attempt_reconnect(a);
 			return;

@@ -230,6 +230,24 @@ fill_want(struct tls_want *w, const struct attempt *a, const struct host *h, con
 	w->npins = a->prep->want.npins;
 }
 
+/* X-44, X-48: each of them is for a whole reply or block. Some replies have an answer sooner than
+ * others by RFC 5321 4.5.3.2; they wait no longer than its minimum. */
+static void
+set_timers(struct smtp_timers *t, const struct conf *c)
+{
+	int64_t reply = c->delivery.reply_ms;
+
+	t->connect = c->delivery.connect_ms;
+	t->greeting = t->ehlo = t->mail = t->rcpt = reply;
+	if (reply < t->starttls)
+		t->starttls = reply;
+	if (reply < t->data_init)
+		t->data_init = reply;
+	t->handshake = c->delivery.handshake_ms;
+	t->data_block = c->delivery.block_ms;
+	t->data_end = c->delivery.final_ms;
+}
+
 struct conn *
 conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear, struct err *err)
 {
@@ -257,7 +275,7 @@ conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bo
 		conf.source = &source;
 	}
 	fill_want(&want, a, h, one);
-	timers.connect = a->conf->delivery.connect_ms;
+	set_timers(&timers, a->conf);
 	conf.tls = clear ? SMTP_CLIENT_CLEAR : a->prep->route->implicit_tls ? SMTP_CLIENT_IMPLICIT :
 	    SMTP_CLIENT_STARTTLS;
 	conf.tls_ctx = conn_tls_ctx(a->d, &a->prep->want, err);

@@ -72,6 +72,7 @@ struct item {
 	duty_mask duties;		/* message and recipients */
 	struct item_rcpt *rcpts;
 	size_t n;
+	unsigned put_back;		/* how often it found no connection while others had one */
 };
 void item_free(struct item *it);
 
@@ -127,6 +128,8 @@ struct dest {
 	size_t nwaiting;
 	unsigned attempts;		/* under way */
 	unsigned unsaved;		/* over, and their results not yet on disk */
+	unsigned limit;			/* of them, learned from hosts that took no more; 0: as configured */
+	bool no_bdat;			/* a host lists CHUNKING and does not know BDAT */
 	TAILQ_HEAD(, conn) conns;
 	unsigned nconns;
 
@@ -182,6 +185,7 @@ struct attempt {
 	bool last_resort;		/* second pass, for notices (D3, D6) */
 	bool policy_skipped;		/* some host was left out by a hook */
 	bool saw_connection;		/* some host answered */
+	bool saw_ready;			/* and a transaction might have begun */
 
 	/* the present host */
 	duty_mask hop_duties;		/* added by hooks */
@@ -217,6 +221,7 @@ struct attempt {
 	uint64_t fetch_no;		/* of the newest request; answers to others are late */
 	bool posted;			/* results are with the store */
 	const char *lost_stage;		/* where in a transaction a connection was lost; NULL */
+	bool lost_by_nonsense;		/* because the server broke the protocol there */
 	char *head;			/* trace + edited header */
 	size_t head_n;
 	uint32_t *rcpt_index;		/* into msg->rcpts */
@@ -270,6 +275,7 @@ bool deliver_release(struct deliver *d);
 /* dest.c */
 struct dest *dest_get(struct deliver *d, const char *stored_route, const char *next_hop);
 void dest_add(struct dest *t, struct item *it);
+void dest_put_back(struct dest *t, struct item *it);	/* first in line; an attempt that ends runs it */
 void dest_run(struct dest *t);			/* starts what may start; may free nothing of the caller's */
 void dest_run_later(struct dest *t);
 void dest_fail_waiting(struct dest *t, const struct outcome *like);
@@ -278,6 +284,8 @@ void dest_attempt_over(struct dest *t);		/* one attempt less */
 /* A result went to the store, and is on disk. The pause that too many of them make ends here. */
 void dest_result_posted(struct dest *t);
 void dest_result_saved(struct dest *t);
+void dest_limit(struct dest *t, unsigned limit);	/* so many attempts at a time, for now */
+void dest_succeeded(struct dest *t);		/* one more of them may be tried */
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

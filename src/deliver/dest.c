@@ -39,6 +39,8 @@ hostlist_unref(struct hostlist *h)
 void
 item_free(struct item *it)
 {
+	if (it == NULL)
+		return;
 	for (size_t i = 0; i < it->n; i++) {
 		outcome_clear(&it->rcpts[i].out);
 		free(it->rcpts[i].bounce_reason);
@@ -460,11 +462,44 @@ is_prepared(struct dest *t)
 
 /* ---- Running ---- */
 
+/* X-53: the configured number, or less where the hosts said so: by refusing one connection more
+ * while others work, or by having been away. Each success allows one more, so that what has piled
+ * up for a host that is back comes to it the slower the fewer connections it takes. */
+static unsigned
+concurrency(const struct dest *t)
+{
+	unsigned most = policy_gen_conf(t->prep->gen)->queue.concurrency;
+
+	return t->limit > 0 && t->limit < most ? t->limit : most;
+}
+
+void
+dest_limit(struct dest *t, unsigned limit)
+{
+	t->limit = limit > 0 ? limit : 1;
+}
+
+void
+dest_succeeded(struct dest *t)
+{
+	if (t->limit > 0 && t->prep != NULL &&
+	    ++t->limit >= policy_gen_conf(t->prep->gen)->queue.concurrency)
+		t->limit = 0;
+}
+
 void
 dest_add(struct dest *t, struct item *it)
 {
 	it->dest = t;
 	TAILQ_INSERT_TAIL(&t->waiting, it, link);
+	t->nwaiting++;
+	t->d->nwaiting++;
+}
+
+void
+dest_put_back(struct dest *t, struct item *it)
+{
+	TAILQ_INSERT_HEAD(&t->waiting, it, link);
 	t->nwaiting++;
 	t->d->nwaiting++;
 }
@@ -492,7 +527,7 @@ dest_run(struct dest *t)
 			prepare(t);	/* may have ended them all, or come back here */
 			return;
 		}
-		slots = policy_gen_conf(t->prep->gen)->queue.concurrency;
+		slots = concurrency(t);
 		if (t->attempts >= slots || t->unsaved >= slots * UNSAVED_A_SLOT)
 			return;		/* dest_attempt_over or dest_result_saved comes back */
 		TAILQ_REMOVE(&t->waiting, it, link);

@@ -255,6 +255,7 @@ with_content(struct attempt *a, bool ok)
 		.is_8bit = (a->msg->flags & MSG_HAS_8BIT) != 0,
 		.needs_utf8 = (a->msg->flags & MSG_UTF8_HEADER) != 0 ||
 		    address_needs_utf8(a->msg, a->rcpt_index, a->nsend),
+		.no_bdat = a->dest->no_bdat,
 	};
 	a->sending = true;
 	a->refused = false;
@@ -355,8 +356,10 @@ take_final(struct attempt *a, const struct smtp_txn_result *r)
 			    (a->msg->rcpts[a->rcpt_index[k]].notify & NOTIFY_SUCCESS) != 0;
 		} else if (r->unknown) {
 			/* Nobody knows whether it was taken: once more rather than never (rule 6). */
-			outcome_set(o, OUT_DEFERRED, 0, "4.4.2", stage, "unknown-outcome",
-			    "connection lost before the final reply");
+			char *text = xasprintf("no final reply that counts: %s", r->text != NULL ? r->text : "none came");
+
+			outcome_set(o, OUT_DEFERRED, 0, "4.4.2", stage, "unknown-outcome", text);
+			free(text);
 		} else if (r->code >= 400) {
 			one(a, k, kind_of(r->code), r->code, r->status, stage, r->text);
 		}
@@ -409,9 +412,7 @@ split_rest(struct attempt *a)
 		item_free(rest);
 		return;
 	}
-	TAILQ_INSERT_HEAD(&a->dest->waiting, rest, link);
-	a->dest->nwaiting++;
-	a->d->nwaiting++;
+	dest_put_back(a->dest, rest);
 }
 
 /* The connection is not this message's any more; `ready` or `ended` follows and finds it idle. What
@@ -421,6 +422,15 @@ let_go(struct attempt *a)
 {
 	a->conn->attempt = NULL;
 	a->conn = NULL;
+}
+
+static bool
+all_answered(const struct attempt *a)
+{
+	for (size_t k = 0; k < a->nsend; k++)
+		if (a->item->rcpts[a->rcpt_item[k]].out.kind == OUT_NONE)
+			return false;
+	return true;
 }
 
 void
@@ -449,16 +459,26 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 		return;
 	}
 	take_rcpt_replies(a, r);
+	if (r->bdat_refused && !a->dest->no_bdat) {	/* */
+		a->dest->no_bdat = true;
+		let_go(a);
+		if (!all_answered(a)) {
+			attempt_reconnect(a);
+			return;
+		}
+		attempt_end(a);
+		return;
+	}
 	if (is_local_refusal(r))
 		attempt_all(a, OUT_FAILED, 0, r->status, "mail", "not-possible", r->text);
 	else
 		take_final(a, r);
 	if (r->accepted)
 		count_delivery(a, r);
-	for (size_t k = 0; k < a->nsend; k++)
-		undecided = undecided || a->item->rcpts[a->rcpt_item[k]].out.kind == OUT_NONE;
+	undecided = !all_answered(a);
 	if (undecided) {		/* the connection went before a reply came: next host */
 		a->lost_stage = r->stage == SMTP_AT_MAIL ? "mail" : r->stage == SMTP_AT_RCPT ? "rcpt" : "data";
+		a->lost_by_nonsense = r->broke_protocol;
 		free(a->last_text);
 		a->last_text = xstrdup(r->text);
 		a->conn = NULL;
@@ -469,14 +489,16 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 		}
 		v = a->verdict;
 		v.action = TRUST_SKIP_TEMP;
-		v.reason = TRUST_UNREACHABLE;
+		v.reason = r->broke_protocol ? TRUST_PROTOCOL : TRUST_UNREACHABLE;
 		v.unmet = 0;
-		snprintf(v.status, sizeof v.status, "4.4.2");
+		snprintf(v.status, sizeof v.status, r->broke_protocol ? "4.5.0" : "4.4.2");
 		attempt_skip(a, &v);
 		return;
 	}
 	a->conn = NULL;
 	c->attempt = NULL;		/* `ready` or `ended` follows */
+	if (r->accepted)
+		dest_succeeded(a->dest);
 	split_rest(a);
 	attempt_end(a);
 }

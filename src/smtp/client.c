@@ -133,7 +133,7 @@ client_end(struct smtp_client *c, enum smtp_client_end why, int code, const char
 		return;
 	}
 	if (c->txn.t != NULL) {
-		txn_abort(c);
+		txn_abort(c, why, text);
 		if (c->state == CL_QUIT)	/* the owner has had enough: no more callbacks */
 			c->freed = true;
 		if (!is_alive(c))
@@ -220,7 +220,7 @@ greeting_reply(struct smtp_client *c, int code, const char *status, struct slice
 {
 	struct slice first = text, line;
 
-	if (code / 100 == 3) {
+	if (code / 100 == 3 || (code / 100 == 2 && code != 220)) {
 		client_protocol(c, "the greeting is no greeting");
 		return;
 	}
@@ -245,8 +245,10 @@ hello_done(struct smtp_client *c)
 static void
 ehlo_reply(struct smtp_client *c, int code, const char *status, struct slice text)
 {
-	if (code / 100 == 3) {
-		client_protocol(c, "EHLO was answered as if it were DATA");
+	/* A second greeting behind the handshake, say (R-122): taken for EHLO's reply it would deny all
+	 * extensions, and REQUIRETLS mail would be returned for it. */
+	if (code / 100 == 3 || (code / 100 == 2 && code != 250)) {
+		client_protocol(c, "EHLO was answered with what is no reply to it");
 		return;
 	}
 	if (code / 100 == 5 && c->state == CL_EHLO) {	/* M-72: 5yz only, 4yz is not now */
@@ -269,10 +271,10 @@ ehlo_reply(struct smtp_client *c, int code, const char *status, struct slice tex
 static void
 starttls_reply(struct smtp_client *c, int code, const char *status, struct slice text)
 {
-	if (code / 100 == 2)
+	if (code == 220)
 		start_handshake(c);
-	else if (code / 100 == 3)
-		client_protocol(c, "STARTTLS was answered as if it were DATA");
+	else if (code / 100 == 2 || code / 100 == 3)
+		client_protocol(c, "STARTTLS was answered with what is no reply to it");
 	else
 		refused(c, SMTP_END_STARTTLS, code, status, text);
 }

@@ -87,8 +87,8 @@ void client_read_ehlo(struct smtp_client_info *info, struct slice lines);
 void txn_reply(struct smtp_client *c, int code, const char *status, struct slice text);
 void txn_pump(struct smtp_client *c);		/* room for more content */
 void txn_input_in_body(struct smtp_client *c, int code, const char *status, struct slice text);
-/* The transaction will not go on: `done`, with what is known. */
-void txn_abort(struct smtp_client *c);
+/* The transaction will not go on: `done`, with what is known. `text`: why the connection ended. */
+void txn_abort(struct smtp_client *c, enum smtp_client_end why, const char *text);
 void txn_refused(struct smtp_client *c);	/* from the kick: `done`, then ready */
 void txn_fini(struct txn *x);
 

@@ -72,9 +72,13 @@ give_result(struct smtp_client *c)
 }
 
 void
-txn_abort(struct smtp_client *c)
+txn_abort(struct smtp_client *c, enum smtp_client_end why, const char *text)
 {
 	struct txn *x = &c->txn;
+
+	if (x->r.code == 0 && x->r.text == NULL)
+		x->r.text = xstrdup(text);
+	x->r.broke_protocol = why == SMTP_END_PROTOCOL && !x->r.bdat_refused;
 
 	/* Rule 6: the end was sent and what became of it is not known. */
 	if (x->end_sent && !x->dot_alone)
@@ -309,7 +313,7 @@ smtp_client_send(struct smtp_client *c, const struct smtp_txn *t)
 	x->r.nrcpts = t->nrcpts;
 	x->rcpts = xcalloc(t->nrcpts, sizeof *x->rcpts);
 	x->at_line_start = true;
-	x->mode = !has(c, SMTP_EXT_CHUNKING) || (in_memory && has(c, SMTP_EXT_PIPELINING)) ? TXN_DATA :
+	x->mode = t->no_bdat || !has(c, SMTP_EXT_CHUNKING) || (in_memory && has(c, SMTP_EXT_PIPELINING)) ? TXN_DATA :
 	    TXN_BDAT;
 	x->grouped = has(c, SMTP_EXT_PIPELINING) && t->nrcpts < ENVELOPE_MAX / COMMAND_MAX;
 	c->state = CL_TXN;
@@ -466,6 +470,27 @@ smtp_client_feed(struct smtp_client *c, const char *p, size_t n)
 		client_kick(c);
 }
 
+/* X-49: CHUNKING is listed, yet the command is unknown, not implemented or out of place. What of the
+ * content the server took for commands nobody knows: this connection is done with, and the content
+ * goes by DATA on another. A refusal of the message itself has other codes. */
+static bool
+is_bdat_refusal(const struct txn *x, int code, const char *status)
+{
+	return x->mode == TXN_BDAT && code >= 500 && code <= 504 &&
+	    (status[0] == 0 || strncmp(status, "5.5.", 4) == 0);
+}
+
+static void
+bdat_refused(struct smtp_client *c, int code, const char *status, struct slice text)
+{
+	struct txn *x = &c->txn;
+
+	set_result(x, SMTP_AT_DATA, code, status, text);
+	x->r.bdat_refused = true;
+	x->end_sent = false;
+	client_protocol(c, "CHUNKING was listed and BDAT is refused");
+}
+
 /* X-45: nothing is expected while content goes out. Some servers say 421 or 552 and close; with
  * half a message sent there is no way on but to close, too. */
 void
@@ -473,6 +498,8 @@ txn_input_in_body(struct smtp_client *c, int code, const char *status, struct sl
 {
 	if (code == 421)
 		set_result(&c->txn, SMTP_AT_DATA, code, status, text);
+	else if (is_bdat_refusal(&c->txn, code, status))
+		bdat_refused(c, code, status, text);
 	else
 		client_protocol(c, "the server replied before the end of data");
 }
@@ -581,6 +608,10 @@ end_reply(struct smtp_client *c, int code, const char *status, struct slice text
 	}
 	if (code / 100 == 3) {
 		client_protocol(c, "the end of data was answered as if it were DATA");
+		return;
+	}
+	if (is_bdat_refusal(x, code, status)) {
+		bdat_refused(c, code, status, text);
 		return;
 	}
 	set_result(x, SMTP_AT_END, code, status, text);

@@ -231,10 +231,13 @@ struct smtp_txn_result {
 	enum smtp_txn_stage stage;	/* where it ended; AT_END with 2yz: accepted for those in rcpts with 2yz */
 	int code;			/* of MAIL, DATA or the final reply; 0: none came */
 	char status[10];
-	char *text;
+	char *text;			/* of that reply; without one why there is none, or NULL */
 	bool accepted;			/* one complete 2yz after our end of data */
 	bool unknown;			/* end of data was sent and no reply seen: requeue (rule 6) */
 	bool parameter_refused;		/* MAIL with REQUIRETLS got 501, 504 or 555 (row 49) */
+	bool broke_protocol;		/* the connection was ended because the server spoke nonsense */
+	bool bdat_refused;		/* CHUNKING was listed and BDAT is unknown: `ended` follows, and
+					 * DATA on another connection may do (X-49) */
 	bool dsn_relayed;		/* the peer offers DSN, parameters were passed on */
 	bool requiretls_sent;
 	struct smtp_rcpt_result *rcpts;	/* same order as in the transaction */
@@ -257,6 +260,7 @@ struct smtp_txn {	/* lives until done */
 	/* When content has no memory: called for more; the owner answers with smtp_client_feed. */
 	void (*need_body)(void *owner, uint64_t offset);
 	bool is_8bit, needs_utf8;
+	bool no_bdat;			/* DATA even when CHUNKING is listed */
 };
 struct smtp_client_ops {
 	/* Greeting, EHLO, TLS and EHLO are through; info says what is true. No MAIL was sent. Also

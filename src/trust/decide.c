@@ -239,10 +239,12 @@ judge(const struct trust_need *need, const struct trust_facts *f, bool without_s
 		by_domain = 0;		/* all that is left is the operator's own rule (D11) */
 	if (refuse_lookup(need, f, by_domain, v))
 		return;
-	if (f->stage == HOP_UNREACHABLE || f->stage == HOP_NOT_TRIED) {
+	if (f->stage == HOP_UNREACHABLE || f->stage == HOP_BROKE_PROTOCOL || f->stage == HOP_NOT_TRIED) {
 		v->unmet = 0;		/* nobody knows yet */
 		if (f->stage == HOP_NOT_TRIED)
 			say(v, TRUST_CONNECT, TRUST_OK, "");
+		else if (f->stage == HOP_BROKE_PROTOCOL)
+			say(v, TRUST_SKIP_TEMP, TRUST_PROTOCOL, "4.5.0");
 		else
 			say(v, TRUST_SKIP_TEMP, TRUST_UNREACHABLE, "4.4.1");
 		return;
@@ -288,6 +290,7 @@ h_state(const struct trust_need *need, const struct trust_facts *f)
 	switch (f->stage) {
 	case HOP_NOT_TRIED:
 	case HOP_UNREACHABLE:
+	case HOP_BROKE_PROTOCOL:
 		return H0;
 	case HOP_NO_STARTTLS:
 	case HOP_NO_ESMTP:
@@ -355,7 +358,8 @@ row_of(const struct trust_need *need, const struct trust_facts *f, const struct 
 		return 43;
 	if (v->reason == TRUST_PARAMETER_REFUSED)
 		return 49;
-	if ((need->null_sender || need->own_notice) && f->stage != HOP_UNREACHABLE) {
+	if ((need->null_sender || need->own_notice) && f->stage != HOP_UNREACHABLE &&
+	    f->stage != HOP_BROKE_PROTOCOL) {
 		if (is_tagged)
 			return v->with_requiretls ? 53 : h == H4 && is_lookup_secure(need, f) ? 54 : 55;
 		if (is_waived(need))

@@ -26,6 +26,7 @@ static const struct {
 	[TRUST_STS_MISMATCH] = { "sts-mismatch",
 		"the server is not listed in the domain's MTA-STS policy" },
 	[TRUST_STS_FETCH] = { "sts-fetch-failed", "the domain's MTA-STS policy could not be fetched" },
+	[TRUST_PROTOCOL] = { "protocol", "the server broke the protocol" },
 	[TRUST_PARAMETER_REFUSED] = { "parameter-refused",
 		"the server lists REQUIRETLS but refused it" },
 };

@@ -24,6 +24,7 @@ enum hop_stage {
 	HOP_HANDSHAKE_FAILED,	/* H2 */
 	HOP_TLS,		/* H3 to H5: TLS is up, see verified and lists_requiretls */
 	HOP_NO_ESMTP,		/* EHLO refused for good, HELO only */
+	HOP_BROKE_PROTOCOL,	/* spoke nonsense, or out of turn: H0 with another reason */
 };
 
 enum mx_trust {
@@ -116,6 +117,7 @@ enum trust_reason {
 	TRUST_STS_MISMATCH,
 	TRUST_STS_FETCH,
 	TRUST_PARAMETER_REFUSED,	/* lists REQUIRETLS, then refuses it on MAIL (row 49) */
+	TRUST_PROTOCOL,
 	TRUST_REASONS
 };
 

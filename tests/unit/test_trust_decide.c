@@ -10,7 +10,7 @@
 
 /* ---- the table ---- */
 
-enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO };	/* HX: not tried */
+enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO, H_NONSENSE };	/* HX: not tried */
 
 /* Domains of the table's second column. */
 enum domain { DANE, UNUSABLE, TLSA_BAD, SIGNED, STS_OK, STS_NOT, TEST_OK, TEST_NOT, PLAIN, STS_LOST,
@@ -43,6 +43,7 @@ facts_of(enum domain d, int h)
 	case H0: f.stage = HOP_UNREACHABLE; return f;
 	case H1: f.stage = HOP_NO_STARTTLS; return f;
 	case H_HELO: f.stage = HOP_NO_ESMTP; return f;
+	case H_NONSENSE: f.stage = HOP_BROKE_PROTOCOL; return f;
 	case H2: f.stage = HOP_HANDSHAKE_FAILED; return f;
 	case H2T: f.stage = HOP_STARTTLS_TEMPFAIL; return f;
 	default: f.stage = HOP_TLS;
@@ -102,6 +103,7 @@ static const struct row {
 	{ "row 13: tlsa look-up failed, H5", TLSA_BAD, H5, { F("4.4.3") }, { SEND_TLS }, { F("4.4.3") } },
 	{ "row 14: signed, no starttls", SIGNED, H1, { SEND_CLEAR }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 14: signed, helo only", SIGNED, H_HELO, { SEND_CLEAR }, { SEND_CLEAR }, { SKIP("5.7.10") } },
+	{ "row 1: dane, nonsense (X-32)", DANE, H_NONSENSE, { F("4.5.0") }, { F("4.5.0") }, { F("4.5.0") } },
 	{ "row 15: signed, handshake", SIGNED, H2, { RECONNECT }, { RECONNECT }, { SKIP("5.7.10") } },
 	{ "row 15: signed, 454", SIGNED, H2T, { SEND_CLEAR }, { SEND_CLEAR }, { F("4.7.0") } },
 	{ "row 16: signed, unverified", SIGNED, H3, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.10") } },
@@ -390,7 +392,7 @@ nth_facts(unsigned n)
 	struct trust_facts f;
 
 #define TAKE(count) (n % (count)); n /= (count)
-	f.stage = TAKE(7);
+	f.stage = TAKE(8);
 	f.mx = TAKE(5);
 	f.verified = TAKE(4);
 	f.tlsa = TAKE(4);
@@ -404,7 +406,7 @@ nth_facts(unsigned n)
 	f.refuses_parameter = TAKE(2);
 	return f;
 }
-#define ALL_FACTS (7u * 5 * 4 * 4 * 4 * 128)
+#define ALL_FACTS (8u * 5 * 4 * 4 * 4 * 128)
 
 /* Written again, apart from decide.c, and only as far as a SEND is concerned: what each duty means
  * in duties.h. Laxer than decide.c where the facts contradict each other. */
@@ -472,7 +474,7 @@ check_one(const struct trust_need *need, const struct trust_facts *f)
 		HOLDS((must & ~shown_by(f)) == 0);
 		HOLDS((must & ~v.owed) == 0);
 		HOLDS((v.unmet) == 0);
-		HOLDS(f->stage != HOP_NOT_TRIED && f->stage != HOP_UNREACHABLE &&
+		HOLDS(f->stage != HOP_NOT_TRIED && f->stage != HOP_UNREACHABLE && f->stage != HOP_BROKE_PROTOCOL &&
 		    f->stage != HOP_HANDSHAKE_FAILED);
 		HOLDS(v.status[0] == '\0');
 		if (f->sts == STS_ENFORCE && !f->sts_matches)
