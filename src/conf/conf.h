@@ -75,6 +75,8 @@ struct conf {
 		char *state, *control;	/* absolute */
 		struct net_addr http;	/* AF_UNSPEC: none */
 		char *http_text;
+		int seccomp;		/* 0 on, 1 log, 2 off */
+		int landlock;		/* 0 on, 1 off */
 	} service;
 	struct {
 		char **forward;		/* NULL-terminated, NULL: system's */
@@ -134,8 +136,10 @@ struct conf {
 	struct { char *file, *journal, *audit; bool json; int level; } log;
 	struct {			/* limits (spec security.md section 4) */
 		unsigned sessions, sessions_per_address, errors, soft_errors, junk;
-		int64_t error_delay_ms, command_ms, handshake_ms, session_ms, shutdown_ms, content_ms;
+		int64_t error_delay_ms, command_ms, command_stress_ms, handshake_ms, session_ms;
+		int64_t shutdown_ms, content_ms;
 		unsigned content_rate, received_hops;
+		uint64_t memory;	/* 0: found out */
 	} limits;
 	struct {			/* delivery */
 		bool ipv4, ipv6, allow_loopback;

@@ -46,6 +46,13 @@ const struct setting conf_schema[] = {
   .text = "Numeric address and port, or unix:PATH, of the metrics and status page; it has no "
 	  "password. None: no page." },
 
+{ "service.seccomp", T_CHOICE, "\"on\"", WORDS("on", "log", "off"), AT(conf, service.seccomp),
+  .text = "Which system calls the daemon may make: on refuses what it has no use for and ends it when "
+	  "something only an intruder would do is tried, log writes that to the kernel's log." },
+{ "service.landlock", T_CHOICE, "\"on\"", WORDS("on", "off"), AT(conf, service.landlock),
+  .text = "Which files the daemon may use: on leaves the directories of state, queue, socket and log "
+	  "to write, those of the files named here, /etc and /usr to read." },
+
 { "dns", T_SECTION, NULL, .text = "DNS, with DNSSEC validated in the daemon." },
 { "dns.forward", T_TEXTS, "(the system's resolvers)", .kind = &kind_server, AT(conf, dns.forward),
   .text = "Resolvers to ask, as ADDRESS or ADDRESS@PORT; they must pass DNSSEC records on." },
@@ -236,6 +243,9 @@ const struct setting conf_schema[] = {
 { "limits.sessions_per_address", T_NUMBER, "50", .min = 1, .max = 1000000,
   AT(conf, limits.sessions_per_address),
   .text = "The same for one address (IPv6: one /64 network)." },
+{ "limits.memory", T_SIZE, "0", AT(conf, limits.memory),
+  .text = "Memory of the daemon: at 75 % new sessions get 421, at 90 % MAIL gets 452; 0: what its "
+	  "cgroup may use, or the machine has." },
 { "limits.errors", T_NUMBER, "20", .min = 1, .max = 10000, AT(conf, limits.errors),
   .text = "Refused commands in one session, then 421." },
 { "limits.soft_errors", T_NUMBER, "10", .max = 10000, AT(conf, limits.soft_errors),
@@ -246,6 +256,9 @@ const struct setting conf_schema[] = {
   .text = "Commands in one session that get no mail through (NOOP, RSET, VRFY), then 421." },
 { "limits.command", T_DURATION, "\"300s\"", .min = SECOND, .max = HOUR, AT(conf, limits.command_ms),
   .text = "How long one whole command line may take." },
+{ "limits.command_stress", T_DURATION, "\"10s\"", .min = SECOND, .max = HOUR,
+  AT(conf, limits.command_stress_ms),
+  .text = "The same while more than 75 % of limits.sessions are in use." },
 { "limits.handshake", T_DURATION, "\"30s\"", .min = SECOND, .max = 5 * MINUTE,
   AT(conf, limits.handshake_ms), .text = "How long a TLS handshake may take." },
 { "limits.session", T_DURATION, "\"1h\"", .min = SECOND, .max = DAY, AT(conf, limits.session_ms),

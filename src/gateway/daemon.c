@@ -12,6 +12,7 @@
 #endif
 
 #include "ctl/ctl.h"
+#include "gateway/confine.h"
 #include "gateway/gateway_int.h"
 #include "gateway/privileges.h"
 
@@ -35,6 +36,7 @@ struct daemon {
 	unsigned running;		/* workers whose threads were started */
 	uint64_t seq;
 	bool store_started, stop_asked;
+	struct { char files[80], calls[80]; bool has_files; } confined;
 };
 
 static void
@@ -123,8 +125,9 @@ reload(void *owner, struct err *err)
 	struct setup *s = setup_new(d->conf_file, &errors);
 
 	if (s == NULL) {
-		err_set(err, "%s", errors);
-		log_error("reload refused, the running configuration stays", LOG_S("why", errors));
+		err_set(err, "%s%s", errors, d->confined.has_files && strstr(errors, strerror(EACCES)) != NULL ?
+		    " (service.landlock: files in places that were not named at start need a restart)" : "");
+		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
 		free(errors);
 		return false;
 	}
@@ -239,6 +242,7 @@ static json_t *
 status(void *owner)
 {
 	struct daemon *d = owner;
+	const struct conf *c = d->setup->conf;
 	struct store_stats st;
 	struct order s;
 	char since[32];
@@ -247,8 +251,8 @@ status(void *owner)
 	store_stats(d->store, &st);
 	date_iso8601(since, sizeof since, d->started_ms);
 	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I},"
-	    " s:{s:I, s:I, s:I}, s:{s:b, s:s}, s:s}",
-	    "version", PACKAGE_VERSION, "hostname", d->setup->conf->identity.hostname,
+	    " s:{s:I, s:I, s:I}, s:{s:b, s:s}, s:{s:s, s:s, s:s}, s:s}",
+	    "version", PACKAGE_VERSION, "hostname", c->identity.hostname,
 	    "generation", policy_bundle_id(d->setup->bundle), "workers", (int)d->n, "since", since,
 	    "queue", "messages", (json_int_t)st.messages, "recipients", (json_int_t)st.recipients,
 	    "active", (json_int_t)st.active, "held", (json_int_t)st.held,
@@ -259,6 +263,8 @@ status(void *owner)
 	    "sent", "verified", (json_int_t)s.deliver.over_verified_tls, "encrypted",
 	    (json_int_t)s.deliver.over_tls, "clear", (json_int_t)s.deliver.in_clear,
 	    "dnssec", "trusted", (int)s.dns_is_trusted, "why", s.dns_is_trusted ? "ok" : s.dns_why,
+	    "confinement", "user", c->service.user != NULL ? c->service.user : "unchanged",
+	    "files", d->confined.files, "calls", d->confined.calls,
 	    "storage", store_may_accept(d->store, 0) == STORE_OK ? "ok" :
 	        store_may_accept(d->store, 0) == STORE_FULL ? "full" : "failed");
 }
@@ -364,6 +370,62 @@ open_log(const struct conf *c, struct err *err)
 	    privileges_give(c->log.journal, c->service.user, err) != 0 ? -1 : 0;
 }
 
+/* What reload and the libraries open later: this is all that stays reachable. */
+static void
+list_paths(const struct conf *c, struct confine_paths *p)
+{
+	static const char *const system_read[] = { "/etc", "/usr", "/lib", "/lib64", "/dev/urandom",
+		"/run/systemd/resolve", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu" };
+
+	for (size_t i = 0; i < NELEMS(system_read); i++)
+		confine_may_read(p, system_read[i]);
+	confine_may_read_beside(p, c->file);
+	confine_may_read(p, LUALIBDIR);
+	for (size_t i = 0; i < c->tls.nidentities; i++) {
+		confine_may_read_beside(p, c->tls.identities[i].cert);
+		if (c->tls.identities[i].key_fd < 0)
+			confine_may_read_beside(p, c->tls.identities[i].key);
+	}
+	confine_may_read_beside(p, c->tls.ca_file);
+	for (size_t i = 0; i < c->nroutes; i++)
+		confine_may_read_beside(p, c->routes[i]->ca_file);
+	for (size_t i = 0; i < c->policy.nload; i++)
+		confine_may_read_beside(p, c->policy.load[i]);
+	confine_may_read_beside(p, c->dns.anchor);
+	confine_may_read(p, c->dsn.templates);
+	confine_may_write(p, c->service.state);
+	confine_may_write_beside(p, c->queue.path);
+	confine_may_write_beside(p, c->service.control);
+	confine_may_write_beside(p, c->log.file);
+	confine_may_write_beside(p, c->log.journal);
+	confine_may_write(p, "/dev/null");
+	p->tcp_port = c->service.http_text != NULL ? net_addr_port(&c->service.http) : 0;
+}
+
+static int
+confine(struct daemon *d, struct err *err)
+{
+	const struct conf *c = d->setup->conf;
+	struct confine_paths p = { 0 };
+	int rc = 0;
+
+	snprintf(d->confined.files, sizeof d->confined.files, "off");
+	snprintf(d->confined.calls, sizeof d->confined.calls, "off");
+	if (c->service.landlock == 0) {
+		list_paths(c, &p);
+		rc = confine_files(&p, d->confined.files, sizeof d->confined.files, err);
+		confine_paths_fini(&p);
+		d->confined.has_files = rc > 0;
+	}
+	if (rc >= 0 && c->service.seccomp != 2)
+		rc = confine_calls(c->service.seccomp == 1, d->confined.calls, sizeof d->confined.calls, err);
+	if (rc < 0)
+		return -1;
+	log_info("confined", LOG_S("user", c->service.user != NULL ? c->service.user : "unchanged"),
+	    LOG_S("files", d->confined.files), LOG_S("calls", d->confined.calls));
+	return 0;
+}
+
 static int
 start(struct daemon *d, struct err *err)
 {
@@ -379,6 +441,9 @@ start(struct daemon *d, struct err *err)
 	    privileges_drop(c->service.user, err) != 0)
 		return -1;
 	privileges_harden();
+	/* Before the first thread: they inherit it. */
+	if (confine(d, err) != 0)
+		return -1;
 	d->store = store_open(&sc, err);
 	if (d->store == NULL)
 		return -1;

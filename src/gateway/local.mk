@@ -1,7 +1,12 @@
 libsallyport_a_SOURCES += \
+	src/gateway/confine.c src/gateway/confine.h src/gateway/confine_calls.c \
 	src/gateway/daemon.c src/gateway/gateway.h src/gateway/gateway_int.h \
 	src/gateway/privileges.c src/gateway/privileges.h \
 	src/gateway/reception.c src/gateway/reception.h \
 	src/gateway/sessions.c \
 	src/gateway/setup.c \
 	src/gateway/worker.c
+check_PROGRAMS += tests/unit/test_confine
+TESTS += tests/unit/test_confine
+tests_unit_test_confine_SOURCES = tests/unit/test_confine.c tests/unit/unit.h
+tests_unit_test_confine_LDADD = $(UNIT_LIBS)
