@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/landlock.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -338,16 +340,34 @@ drop_to_nobody(void)
 		return 101;
 	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 || setgroups(0, NULL) == 0)
 		return 102;
-	if (prctl(PR_GET_DUMPABLE) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
-		return 103;
 	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
 		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) != 0)
 			return 104;
 	return 0;
 }
 
+#ifndef SANITIZED
+/* by our doing, not by a change of user's. */
+static int
+harden_only(void)
+{
+	struct rlimit core;
+
+	prctl(PR_SET_DUMPABLE, 1);
+	privileges_harden();
+	if (prctl(PR_GET_DUMPABLE) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return 105;
+	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
+		return 106;
+	return umask(077) == 077 ? 0 : 107;
+}
+#endif
+
 START_TEST(no_way_back)
 {
+#ifndef SANITIZED
+	ck_assert_int_eq(in_child(harden_only, false, false), 0);
+#endif
 	if (geteuid() == 0 && getpwnam("nobody") != NULL)
 		ck_assert_int_eq(in_child(drop_to_nobody, false, false), 0);
 }
