@@ -216,7 +216,7 @@ def slow_disk(t):
         s.is_closed = True
     r.start()
     r.writing.set()
-    r.wait_acknowledged(200)
+    r.wait_acknowledged(100)
     r.writing.clear()
     r.kill()
     for s in r.sinks:

@@ -29,6 +29,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from case import Client, Gateway, NextHop, basic_config     # noqa: E402
 
 DUTY_PROPAGATE = 8              # src/trust/duties.h
+BACKLOG = 150           # recipients that wait
 PROMPT, SLOW = "prompt", "slow"
 
 
@@ -113,6 +114,11 @@ class Ledger:
                 self.arrived.setdefault((token, r), []).append(life)
                 self.open.discard((token, r))
             self.lock.notify_all()
+
+    def wait_while_busy(self):
+        """A queue that grows and grows would make every look at it longer than the one before."""
+        with self.lock:
+            self.lock.wait_for(lambda: len(self.open) < BACKLOG, 1)
 
     def forget(self):
         """All has been checked: the memory of a long run is that of one batch."""
@@ -201,6 +207,7 @@ class Writer(threading.Thread):
                         c.starttls()
                         c.ehlo()
                     while rig.writing.is_set() and not rig.ended:
+                        rig.ledger.wait_while_busy()
                         self.one(c)
                         c.transcript.clear()
             except (OSError, EOFError):
