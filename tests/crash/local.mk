@@ -16,3 +16,9 @@ tests/crash/powercut.so: tests/crash/powercut.c
 	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 $(WARN_CFLAGS) -O2 -g -fPIC -shared -o $@ \
 	  $(srcdir)/tests/crash/powercut.c -ldl -pthread
 CLEANFILES += tests/crash/powercut.so
+
+check_PROGRAMS += tests/crash/test_model
+TESTS += tests/crash/test_model
+SOAK_TESTS += tests/crash/test_model
+tests_crash_test_model_SOURCES = tests/crash/test_model.c tests/unit/store_rig.h tests/unit/unit.h
+tests_crash_test_model_LDADD = $(UNIT_LIBS)
