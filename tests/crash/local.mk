@@ -22,3 +22,8 @@ TESTS += tests/crash/test_model
 SOAK_TESTS += tests/crash/test_model
 tests_crash_test_model_SOURCES = tests/crash/test_model.c tests/unit/store_rig.h tests/unit/unit.h
 tests_crash_test_model_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/crash/test_synchronous
+TESTS += tests/crash/test_synchronous
+tests_crash_test_synchronous_SOURCES = tests/crash/test_synchronous.c tests/unit/store_rig.h tests/unit/unit.h
+tests_crash_test_synchronous_LDADD = $(UNIT_LIBS)
