@@ -34,6 +34,8 @@ void failpoint(const char *name);
 /* Memory: these do not return on failure for requests below 64 KiB (the process ends with a
  * message, and what was acknowledged is on disk). Sizes that a peer chooses go through buf,
  * which fails. */
+#define EXIT_NO_MEMORY 71	/* exit status, EX_OSERR of sysexits.h */
+_Noreturn void out_of_memory(size_t wanted);
 void *xmalloc(size_t n);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n);

@@ -70,9 +70,13 @@ buf_add(struct buf *b, const void *p, size_t n)
 
 	if (n == 0)
 		return true;
-	at = buf_reserve(b, n);
-	if (at == NULL)
+	if (n > buf_room(b))
 		return false;
+	at = buf_reserve(b, n);
+	/* Nobody who builds a text looks at each piece: one that is missing for want of memory would
+	 * go out, or be stored, as if it were whole (F-8). */
+	if (at == NULL)
+		out_of_memory(n);
 	memcpy(at, p, n);
 	b->len += n;
 	return true;
@@ -106,9 +110,7 @@ buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 	if ((size_t)n < sizeof small)
 		return buf_add(b, small, (size_t)n);
 	/* One more than needed for the NUL, which is then not counted. */
-	at = malloc((size_t)n + 1);
-	if (at == NULL)
-		return false;
+	at = xmalloc((size_t)n + 1);
 	vsnprintf(at, (size_t)n + 1, fmt, ap);
 	bool ok = buf_add(b, at, (size_t)n);
 	free(at);

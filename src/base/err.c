@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
@@ -41,12 +42,24 @@ err_prefix(struct err *err, const char *fmt, ...)
 	err->text[sizeof err->text - 1] = '\0';
 }
 
+/* A clean end (F-8): what was acknowledged is on disk, and whoever started the daemon starts it
+ * again. Not abort(): nothing is wrong with the program, and a core dump would hold mail. Not
+ * exit(): its handlers would want memory too. */
+_Noreturn void
+out_of_memory(size_t n)
+{
+	char text[80];
+	int len = snprintf(text, sizeof text, "out of memory (%zu bytes wanted), ending\n", n);
+
+	(void)!write(2, text, (size_t)len);
+	_exit(EXIT_NO_MEMORY);
+}
+
 static void *
 or_die(void *p, size_t n)
 {
 	if (p == NULL) {
-		fprintf(stderr, "out of memory (%zu bytes wanted)\n", n);
-		abort();
+		out_of_memory(n);
 	}
 	return p;
 }

@@ -558,6 +558,11 @@ gateway_run(const char *conf_file)
 	int rc = 0;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* a file size limit is a full disk, no reason to die */
+	/* Neither tells of every allocation that fails: a JSON value would lose a member, an event
+	 * would never come. A clean end instead (F-8). */
+	json_set_alloc_funcs(xmalloc, free);
+	event_set_mem_functions(xmalloc, xrealloc, free);
 	net_tls_init();
 	d.setup = setup_new(conf_file, &errors);
 	if (d.setup == NULL) {

@@ -112,8 +112,12 @@ db_bind_int(sqlite3_stmt *st, int at, int64_t v)
 char *
 db_text(sqlite3_stmt *st, int col)
 {
+	bool is_null = sqlite3_column_type(st, col) == SQLITE_NULL;
 	const unsigned char *t = sqlite3_column_text(st, col);
 
+	/* NULL for want of memory must not read as "no edits", "no tags" (F-8). */
+	if (t == NULL && !is_null)
+		out_of_memory((size_t)sqlite3_column_bytes(st, col));
 	return t == NULL ? NULL : xstrndup((const char *)t, (size_t)sqlite3_column_bytes(st, col));
 }
 
