@@ -20,6 +20,39 @@ reason(unsigned long e)
 	return text != NULL ? text : "unknown error";
 }
 
+/* F-8, F-9: an errno that no peer can cause. */
+static bool
+is_local(int error)
+{
+	switch (error) {
+	case 0:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case EPIPE:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENETDOWN:
+	case EHOSTDOWN:
+	case ENOTCONN:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Anywhere in the queue: what comes after it is what could not be done without the memory. */
+static bool
+is_out_of_memory(void)
+{
+	bool found = false;
+	unsigned long e;
+
+	while ((e = ERR_get_error()) != 0)
+		found = found || ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
 /* What a failed SSL_* call means. Everything but the two WANTs is the end of the SSL object. */
 static enum conn_io
 classify(struct net_conn *c, int r, enum net_why *why)
@@ -37,7 +70,7 @@ classify(struct net_conn *c, int r, enum net_why *why)
 	case SSL_ERROR_ZERO_RETURN:
 		return IO_EOF;
 	case SSL_ERROR_SYSCALL:
-		*why = NET_RESET;
+		*why = is_local(error) ? NET_LOCAL : NET_RESET;
 		snprintf(c->fail_text, sizeof c->fail_text, "%s",
 		    error != 0 ? strerror(error) : "connection lost");
 		break;
@@ -51,6 +84,8 @@ classify(struct net_conn *c, int r, enum net_why *why)
 		} else {
 			*why = NET_TLS_ERROR;
 			snprintf(c->fail_text, sizeof c->fail_text, "TLS: %s", reason(e));
+			if (is_out_of_memory())
+				*why = NET_LOCAL;
 		}
 		break;
 	}

@@ -198,7 +198,7 @@ start_handshake(struct smtp_client *c)
 		return;
 	}
 	if (!net_start_tls_client(c->conn, c->tls_ctx, &c->want)) {
-		client_end(c, SMTP_END_HANDSHAKE, 0, "", "the TLS handshake could not be started");
+		client_end(c, SMTP_END_LOST, 0, "", "the TLS handshake could not be started");
 		return;
 	}
 	c->state = CL_HANDSHAKE;
@@ -428,8 +428,8 @@ on_closed(void *owner, enum net_why why, const char *text)
 	enter(c);
 	if (c->state == CL_CONNECT)
 		end = SMTP_END_CONNECT;
-	else if (c->state == CL_HANDSHAKE)
-		end = SMTP_END_HANDSHAKE;
+	else if (c->state == CL_HANDSHAKE && why != NET_LOCAL)
+		end = SMTP_END_HANDSHAKE;	/* the host's, which may bounce a message that owes TLS */
 	else if (why == NET_TIMEOUT)
 		end = SMTP_END_TIMEOUT;
 	client_end(c, end, 0, "", text);
