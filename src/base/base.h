@@ -34,6 +34,13 @@ void failpoint(const char *name);
 /* Memory: these do not return on failure for requests below 64 KiB (the process ends with a
  * message, and what was acknowledged is on disk). Sizes that a peer chooses go through buf,
  * which fails. */
+/* Which message this thread works on, for whoever looks at the remains (queue/suspects.c). Pairs nest:
+ * work_end takes what work_begin returned. */
+#define WORK_SLOTS 128
+uint64_t work_begin(uint64_t id);
+void work_end(uint64_t before);
+void work_slots(uint64_t *slots);	/* where the numbers go; NULL: nowhere. No other thread runs */
+
 #define EXIT_NO_MEMORY 71	/* exit status, EX_OSERR of sysexits.h */
 _Noreturn void out_of_memory(size_t wanted);
 void *xmalloc(size_t n);

@@ -6,7 +6,8 @@ libsallyport_a_SOURCES += \
 	src/base/log.c src/base/log.h \
 	src/base/mailbox.c src/base/mailbox.h \
 	src/base/slice.c src/base/slice.h \
-	src/base/slots.c src/base/slots.h
+	src/base/slots.c src/base/slots.h \
+	src/base/work.c
 check_PROGRAMS += tests/unit/test_base
 TESTS += tests/unit/test_base
 tests_unit_test_base_SOURCES = tests/unit/test_base.c tests/unit/unit.h

@@ -73,18 +73,37 @@ id_parse(const char *text, uint64_t *id_out)
 	return true;
 }
 
+static _Atomic uint64_t id_last[64];	/* 42 bits of time, 15 of counter */
+
+void
+id_seen(uint64_t id)
+{
+	uint64_t least = id >> 21 << 15 | 0x7FFF, was;
+
+	for (size_t i = 0; i < NELEMS(id_last); i++) {
+		was = atomic_load(&id_last[i]);
+		while (was < least && !atomic_compare_exchange_weak(&id_last[i], &was, least))
+			;
+	}
+}
+
+int64_t
+id_wall_ms(uint64_t id)
+{
+	return (int64_t)(id >> 21);
+}
+
 uint64_t
 id_new(unsigned who)
 {
-	static _Atomic uint64_t last[64];
 	uint64_t now = (uint64_t)clock_wall_ms() << 15, was, next;
 
 	MUST(who < 64);
-	was = atomic_load(&last[who]);
+	was = atomic_load(&id_last[who]);
 	do {
 		/* A clock that went back, or more than 2^15 in a millisecond, counts on instead. */
 		next = now > was ? now : was + 1;
-	} while (!atomic_compare_exchange_weak(&last[who], &was, next));
+	} while (!atomic_compare_exchange_weak(&id_last[who], &was, next));
 	/* 42 bits of time, 6 of who, 15 of counter, and one clear sign bit for SQLite. */
 	return next >> 15 << 21 | (uint64_t)who << 15 | (next & 0x7FFF);
 }

@@ -59,5 +59,8 @@ bool id_parse(const char *text, uint64_t *id_out);
 /* A new message number: milliseconds since 1970, then who (0..63), then a counter. Never the
  * same twice in a process, and increasing for each `who`. */
 uint64_t id_new(unsigned who);
+/* An id that is in use, from before a restart: what comes is newer, whatever the clock says. */
+void id_seen(uint64_t id);
+int64_t id_wall_ms(uint64_t id);	/* when it was made */
 
 #endif

@@ -100,8 +100,8 @@ mailbox_post(struct mailbox *mb, struct mail *m)
 	} while (!atomic_compare_exchange_weak_explicit(&mb->head, &old, m, memory_order_acq_rel,
 	    memory_order_relaxed));
 	/* Only the first after the reader looked needs to wake it. */
-	if (old == NULL && write(mb->fd, &one, sizeof one) < 0 && errno != EAGAIN)
-		MUST(false);
+	while (old == NULL && write(mb->fd, &one, sizeof one) < 0 && errno != EAGAIN)
+		MUST(errno == EINTR);
 }
 
 struct mail *

@@ -163,9 +163,11 @@ asked_later(void *owner, uint64_t ticket, struct verdict *v)
 {
 	struct attempt *a = owner;
 	void (*next)(struct attempt *, struct verdict *) = a->next;
+	uint64_t before = work_begin(a->msg->id);
 
 	a->ticket = 0;
 	next(a, v);
+	work_end(before);
 }
 
 void
@@ -782,6 +784,7 @@ void
 attempt_start(struct dest *t, struct item *it)
 {
 	struct attempt *a = xcalloc(1, sizeof *a);
+	uint64_t before = work_begin(it->msg->id);
 
 	a->d = t->d;
 	a->dest = t;
@@ -806,11 +809,12 @@ attempt_start(struct dest *t, struct item *it)
 	}
 	if (all_decided(a)) {
 		attempt_end(a);
-		return;
+	} else {
+		MUST(a->prep != NULL && a->hosts != NULL);
+		a->verdicts = xcalloc(a->hosts->n, sizeof *a->verdicts);
+		host_begin(a);
 	}
-	MUST(a->prep != NULL && a->hosts != NULL);
-	a->verdicts = xcalloc(a->hosts->n, sizeof *a->verdicts);
-	host_begin(a);
+	work_end(before);
 }
 
 bool

@@ -169,7 +169,10 @@ on_ready(void *owner, const struct smtp_client_info *info)
 	struct conn *c = owner;
 
 	if (c->attempt != NULL) {
+		uint64_t before = work_begin(c->attempt->msg->id);
+
 		attempt_ready(c->attempt, info);
+		work_end(before);
 		return;
 	}
 	conn_give_back(c);
@@ -179,9 +182,12 @@ static void
 on_done(void *owner, const struct smtp_txn_result *r)
 {
 	struct conn *c = owner;
+	uint64_t before;
 
 	MUST(c->attempt != NULL);
+	before = work_begin(c->attempt->msg->id);
 	send_done(c->attempt, r);
+	work_end(before);
 }
 
 static void
@@ -193,8 +199,11 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	struct dest *t = c->dest;
 
 	if (a != NULL) {
+		uint64_t before = work_begin(a->msg->id);
+
 		/* It reads info and c for the last time, then lets go of c. */
 		attempt_lost(a, why, info, code, status, text);
+		work_end(before);
 		return;
 	}
 	conn_free(c);

@@ -14,6 +14,7 @@
  * is not on disk comes again after a crash (F-1): without a bound, a disk that takes its time would
  * make that as many as the next hop takes meanwhile. Four keep a quick disk from ever being waited for. */
 #define UNSAVED_A_SLOT 4
+#define STORAGE_AGAIN_MS 1000		/* while the queue's disk has failed */
 #define EMPTY_MS 60000			/* how long an unused destination is remembered */
 
 struct hostlist *
@@ -515,11 +516,17 @@ dest_run_later(struct dest *t)
 void
 dest_run(struct dest *t)
 {
-	struct timeval empty = { EMPTY_MS / 1000, 0 };
+	struct timeval empty = { EMPTY_MS / 1000, 0 }, again = { STORAGE_AGAIN_MS / 1000, 0 };
 	unsigned slots;
 
 	if (t->preparing || t->d->draining)
 		return;
+	/* What is delivered while results cannot be written is delivered again after a crash (spec
+	 * security.md 1, rule 3). Nobody tells when the disk works again, so it is looked at. */
+	if (!TAILQ_EMPTY(&t->waiting) && store_may_accept(t->d->env.store, 0) == STORE_IO) {
+		evtimer_add(t->again, &again);
+		return;
+	}
 	while (!TAILQ_EMPTY(&t->waiting)) {
 		struct item *it = TAILQ_FIRST(&t->waiting);
 

@@ -59,6 +59,7 @@ fetched(void *reader, struct mail *m)
 {
 	struct fetch *f = (struct fetch *)m;
 	struct attempt *a = deliver_release(f->d) ? slots_get(&f->d->attempt_ids, f->attempt) : NULL;
+	uint64_t before = work_begin(f->req.message);
 
 	if (a != NULL && f->no != a->fetch_no)
 		a = NULL;	/* for a connection that is gone */
@@ -71,6 +72,7 @@ fetched(void *reader, struct mail *m)
 			take_first_chunk(a, &f->req);
 		a->fetched(a, ok && send_header(a).p != NULL);
 	}
+	work_end(before);
 	free(f->req.data);
 	free(f);
 }

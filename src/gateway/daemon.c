@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -548,6 +549,20 @@ daemon_free(struct daemon *d)
 	setup_unref(d->setup);
 }
 
+/* Started with standard error closed, the next file opened would be number 2: log lines would go into
+ * the queue or to a client (F-19). */
+static void
+open_standard(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
 int
 gateway_run(const char *conf_file)
 {
@@ -557,6 +572,7 @@ gateway_run(const char *conf_file)
 	char *errors;
 	int rc = 0;
 
+	open_standard();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a file size limit is a full disk, no reason to die */
 	/* Neither tells of every allocation that fails: a JSON value would lose a member, an event

@@ -12,7 +12,6 @@
 
 #include "queue/store_int.h"
 
-#define BUSY_MS 5000		/* F-10 */
 #define BIG_BYTES (1ll << 30)
 
 bool
@@ -21,6 +20,14 @@ db_fail(struct db *db, enum db_rc rc, const char *text)
 	db->rc = rc;
 	snprintf(db->text, sizeof db->text, "%s", text);
 	return false;
+}
+
+static bool
+is_quota(sqlite3 *h)
+{
+	int error = sqlite3_system_errno(h);
+
+	return error == EDQUOT || error == EFBIG;
 }
 
 static bool
@@ -39,9 +46,12 @@ fail_here(struct db *db)
 		rc = DB_BUSY;
 		break;
 	case SQLITE_IOERR:
-		/* The index of the WAL could not grow: nothing was written, and nothing is lost. */
-		rc = code == SQLITE_IOERR_SHMSIZE ? DB_FULL :
-		    code == SQLITE_IOERR_NOMEM ? DB_BUSY : DB_IO;
+		/* The index of the WAL could not grow: nothing was written, and nothing is lost. A quota
+		 * or a limit on file sizes is a disk that is full for us alone. */
+		if (code == SQLITE_IOERR_SHMSIZE || (code == SQLITE_IOERR_WRITE && is_quota(db->h)))
+			rc = DB_FULL;
+		else
+			rc = code == SQLITE_IOERR_NOMEM ? DB_BUSY : DB_IO;
 		break;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
@@ -153,11 +163,11 @@ open_error(struct db *db, const char *path, struct err *err)
 	int code = sqlite3_errcode(db->h) & 0xff;
 
 	if (code == SQLITE_NOTADB)
-		err_set(err, "queue %s: not a database; put the right file there, or move this one away "
-		    "to begin with an empty queue", path);
+		err_set(err, "queue %s: not a database; put the right file there, or move this one and "
+		    "the .lock file away to begin with an empty queue", path);
 	else if (code == SQLITE_CORRUPT)
-		err_set(err, "queue %s: damaged (%s); restore a copy, or move it away to begin with an "
-		    "empty queue", path, sqlite3_errmsg(db->h));
+		err_set(err, "queue %s: damaged (%s); restore a copy, or move it and its .lock file away "
+		    "to begin with an empty queue", path, sqlite3_errmsg(db->h));
 	else
 		err_set(err, "queue %s: %s", path, sqlite3_errmsg(db->h));
 	return -1;
@@ -191,7 +201,7 @@ configure(struct db *db, const char *path, bool read_only, struct err *err)
 	};
 	char v[64];
 
-	sqlite3_busy_timeout(db->h, BUSY_MS);
+	sqlite3_busy_timeout(db->h, DB_BUSY_MS);
 	sqlite3_db_config(db->h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db->h, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	sqlite3_db_config(db->h, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
@@ -300,8 +310,8 @@ db_open(struct db *db, const char *path, bool read_only, struct err *err)
 	/* SQLite takes an empty file for a new database. A queue that lost its content must not
 	 * start as an empty one (F-11). */
 	if (lstat(path, &st) == 0 && st.st_size == 0) {
-		err_set(err, "queue %s: the file is empty; restore a copy, or remove it to begin with an "
-		    "empty queue", path);
+		err_set(err, "queue %s: the file is empty; restore a copy, or remove it and its .lock file to "
+		    "begin with an empty queue", path);
 		return -1;
 	}
 	if (sqlite3_open_v2(path, &db->h, flags, NULL) != SQLITE_OK) {
@@ -426,7 +436,7 @@ db_check(struct db *db, const char *path, bool whole, struct err *err)
 	}
 	if (found == NULL)
 		return 0;
-	err_set(err, "queue %s: damaged (%s); restore a copy, or move it away to begin with an empty "
-	    "queue", path, found);
+	err_set(err, "queue %s: damaged (%s); restore a copy, or move it and its .lock file away to "
+	    "begin with an empty queue", path, found);
 	return -1;
 }

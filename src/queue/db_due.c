@@ -241,6 +241,7 @@ hand_out_message(struct store *s, struct lane *l, const struct key *keys, size_t
 {
 	struct store_due *d = due_new(s, n);
 	const char *why = NULL;
+	uint64_t before = work_begin(keys[0].message);
 	int64_t content[2];
 	int whole, one;
 
@@ -261,10 +262,12 @@ hand_out_message(struct store *s, struct lane *l, const struct key *keys, size_t
 		mails_push(&l->t_due, &d->mail);
 	else
 		store_due_free(d);
+	work_end(before);
 	return true;
 failed:
 	d->nrcpts = d->msg->nrcpts;
 	store_due_free(d);
+	work_end(before);
 	return false;
 }
 

@@ -140,6 +140,15 @@ const char *const db_sql[SQL_N] = {
 	[SQL_FREE_PAGES] = "PRAGMA freelist_count",
 	[SQL_UNLEASE_ONE] = "UPDATE recipient SET state = 0 WHERE message = ?1 AND num = ?2 AND state = 1",
 	[SQL_RESHARD] = "UPDATE recipient SET worker = shard % ?1",
+	/* Newest id and newest evidence: the clock was at least there. */
+	[SQL_LAST_KNOWN] = "SELECT max(coalesce((SELECT max(id) FROM message), 0),"
+	    " coalesce((SELECT max(message) FROM evidence), 0)),"
+	    " coalesce((SELECT at_ms FROM evidence ORDER BY id DESC LIMIT 1), 0)",
+	[SQL_SHIFT] = "UPDATE recipient SET next_ms = next_ms + ?1"
+	    " WHERE state = 0 AND (attempts > 0 OR next_ms <= ?2)",
+	[SQL_CRASHES_FORGET] = "DELETE FROM meta WHERE name GLOB 'crashes:*'",
+	[SQL_HOLD_ALL] = "UPDATE recipient SET state = 2, next_ms = 0, hold_reason = ?2"
+	    " WHERE message = ?1 AND state <> 2",
 	[SQL_COUNT_MESSAGES] = "SELECT count(*), coalesce(sum(size), 0) FROM message",
 	[SQL_COUNT_RCPTS] = "SELECT count(*), coalesce(sum(state = 1), 0), coalesce(sum(state = 2), 0)"
 	    " FROM recipient",

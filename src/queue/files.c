@@ -95,9 +95,10 @@ files_check(const char *path, bool *exists_out, struct err *err)
 }
 
 int
-files_lock(const char *path, struct err *err)
+files_lock(const char *path, bool *was_used_out, struct err *err)
 {
 	char name[PATH_MAX], pid[32];
+	struct stat st;
 	bool exists;
 	ssize_t n;
 	int fd;
@@ -121,11 +122,17 @@ files_lock(const char *path, struct err *err)
 		close(fd);
 		return -1;
 	}
-	n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-	/* The number is for people; the lock is what counts. */
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n)
-		log_warn("cannot write lock file", LOG_S("file", name));
+	*was_used_out = fstat(fd, &st) != 0 || st.st_size > 0;
 	return fd;
+}
+
+void
+files_lock_note(int fd, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, n, 0) != (ssize_t)n)
+		log_warn("cannot write lock file");
 }
 
 bool

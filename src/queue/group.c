@@ -15,6 +15,7 @@
 
 #define FULL_MS 2000		/* until arrivals are tried again */
 #define BUSY_AGAIN_MS 1000
+#define BUSY_SHORT_MS 100	/* while it is known that somebody holds a lock */
 #define LOG_AGAIN_MS 60000
 #define DUE_PAUSE_MS 60000
 
@@ -190,6 +191,9 @@ transact(struct store *s, struct group *g)
 	tx_start(s);
 	if (write_group(s, g)) {
 		tx_keep(s);
+		if (s->locked)
+			sqlite3_busy_timeout(s->db.h, DB_BUSY_MS);
+		s->locked = false;
 		us = (clock_mono_ns() - from) / 1000;
 		atomic_fetch_add(&s->n.commits, 1);
 		atomic_store(&s->n.last_commit_us, us);
@@ -384,8 +388,12 @@ settle(struct store *s, struct group *g, enum db_rc rc)
 		settle_full(s, g);
 		break;
 	case DB_BUSY:
-		log_error("queue is locked by another program", LOG_S("file", s->path),
-		    LOG_S("why", s->db.text));
+		/* Who comes behind has waited while this group did: no second wait of that length. */
+		if (!s->locked)
+			log_error("queue cannot be written for now", LOG_S("file", s->path),
+			    LOG_S("why", s->db.text));
+		s->locked = true;
+		sqlite3_busy_timeout(s->db.h, BUSY_SHORT_MS);
 		refuse(s, g, STORE_IO, "the queue is locked by another program");
 		keep_results(s, g, clock_mono_ms() + BUSY_AGAIN_MS);
 		s->due_pause_until = clock_mono_ms() + BUSY_AGAIN_MS;

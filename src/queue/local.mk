@@ -1,4 +1,5 @@
 libsallyport_a_SOURCES += \
+	src/queue/clock.c \
 	src/queue/db.c \
 	src/queue/db_admin.c \
 	src/queue/db_due.c \
@@ -13,7 +14,8 @@ libsallyport_a_SOURCES += \
 	src/queue/reader.c \
 	src/queue/recover.c \
 	src/queue/room.c \
-	src/queue/store.c src/queue/store.h src/queue/store_int.h
+	src/queue/store.c src/queue/store.h src/queue/store_int.h \
+	src/queue/suspects.c
 check_PROGRAMS += tests/unit/test_store tests/unit/test_store_crash
 TESTS += tests/unit/test_store tests/unit/test_store_crash
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/store_rig.h tests/unit/unit.h

@@ -45,8 +45,8 @@ count(struct store *s, enum sql which, uint64_t *v, int n, struct err *err)
 	return 0;
 }
 
-static int
-load_lanes(struct store *s, struct err *err)
+int
+store_load_lanes(struct store *s, struct err *err)
 {
 	sqlite3_stmt *st;
 	int got;
@@ -96,7 +96,7 @@ store_load_state(struct store *s, struct err *err)
 	atomic_store(&s->n.recipients, r[0]);
 	atomic_store(&s->n.active, r[1]);
 	atomic_store(&s->n.held, r[2]);
-	if (count(s, SQL_CONTENT_TOP, &top, 1, err) != 0 || load_lanes(s, err) != 0)
+	if (count(s, SQL_CONTENT_TOP, &top, 1, err) != 0 || store_load_lanes(s, err) != 0)
 		return -1;
 	s->next_content = top + 1;
 
@@ -114,7 +114,7 @@ store_load_state(struct store *s, struct err *err)
 }
 
 static int
-open_files(struct store *s, bool *created_out, struct err *err)
+open_files(struct store *s, bool was_used, bool *created_out, struct err *err)
 {
 	static const char *const suffix[] = { "-wal", "-shm" };
 	char name[PATH_MAX];
@@ -135,6 +135,11 @@ open_files(struct store *s, bool *created_out, struct err *err)
 		if (exists[0] && stat(name, &st) == 0 && st.st_size > 0) {
 			err_set(err, "queue %s: missing, but %s is there; put the file back, or remove both "
 			    "to begin with an empty queue", s->path, name);
+			return -1;
+		}
+		if (was_used) {
+			err_set(err, "queue %s: missing, but it was here before; put the file back, or remove "
+			    "%s.lock to begin with an empty queue", s->path, s->path);
 			return -1;
 		}
 		if (db_create(s->path, err) != 0)
@@ -160,6 +165,8 @@ recover_rows(struct store *s, bool is_new, struct err *err)
 	if (!was_clean && db_check(&s->db, s->path, false, err) != 0)
 		return -1;
 	failpoint("open-before-recovery");
+	if (suspects_read(s, was_clean, err) != 0 || store_clock_start(s, err) != 0)
+		return -1;
 	if (!db_do(&s->db, SQL_BEGIN))
 		goto failed;
 	ok = true;
@@ -191,6 +198,7 @@ dispose(struct store *s)
 {
 	reader_free(s->reader);
 	db_close(&s->db, true);
+	suspects_close();	/* not sooner: other threads have written into it until they ended */
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	mailbox_free(s->mb);
@@ -205,7 +213,8 @@ struct store *
 store_open(const struct store_conf *conf, struct err *err)
 {
 	struct store *s = xcalloc(1, sizeof *s);
-	bool is_new = false;
+	bool is_new = false, was_used;
+	char pid[32];
 
 	MUST(conf->workers > 0);
 	s->path = xstrdup(conf->path);
@@ -228,8 +237,12 @@ store_open(const struct store_conf *conf, struct err *err)
 	pthread_mutex_init(&s->head_lock, NULL);
 	s->mb = mailbox_new(NULL, s);
 	s->lock_fd = -1;
-	if (files_check_dir(s->path, err) != 0 || (s->lock_fd = files_lock(s->path, err)) < 0 ||
-	    open_files(s, &is_new, err) != 0 || recover_rows(s, is_new, err) != 0)
+	if (files_check_dir(s->path, err) != 0 || (s->lock_fd = files_lock(s->path, &was_used, err)) < 0 ||
+	    open_files(s, was_used, &is_new, err) != 0)
+		goto failed;
+	snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+	files_lock_note(s->lock_fd, pid);
+	if (recover_rows(s, is_new, err) != 0)
 		goto failed;
 	s->reader = reader_new(s);
 	if (reader_open(s->reader, err) != 0)
@@ -334,8 +347,7 @@ store_close(struct store *s)
 	if (is_clean)
 		log_info("queue closed", LOG_S("file", s->path),
 		    LOG_U("messages", atomic_load(&s->n.messages)));
-	if (ftruncate(s->lock_fd, 0) != 0)
-		log_debug("lock file not emptied");
+	files_lock_note(s->lock_fd, "closed\n");
 	close(s->lock_fd);
 	s->lock_fd = -1;
 }

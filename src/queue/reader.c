@@ -113,11 +113,13 @@ static void
 answer_content(struct reader *r, struct store_content *c)
 {
 	enum store_status status = STORE_IO;
+	uint64_t before = work_begin(c->message);
 
 	pthread_mutex_lock(&r->lock);
 	if (r->db.h != NULL)
 		status = read_chunk(&r->db, c);
 	pthread_mutex_unlock(&r->lock);
+	work_end(before);
 	store_answer(r->s, &c->mail, status, NULL);
 }
 

@@ -338,6 +338,8 @@ static void
 tick(struct store *s, int64_t mono)
 {
 	s->next_tick = mono + s->tick_ms;
+	if (!s->latched)
+		store_clock_tick(s);
 	atomic_store(&s->n.headroom, room_headroom(s));
 	if (atomic_load(&s->n.full) && mono >= s->full_until) {
 		atomic_store(&s->n.full, false);

@@ -6,6 +6,8 @@
  *   recover.c   the latch after an I/O error, and the way back (Q6)
  *   reader.c    the reading thread
  *   files.c     directory, lock file, permissions, the reserve
+ *   clock.c     a wall clock that jumps; numbers that must not come twice
+ *   suspects.c  what was being worked on when the daemon died, and no fourth time
  *   db.c        opening SQLite, migrations, statements
  *   db_sql.c    every statement
  *   db_write.c  arrivals, results, evidence
@@ -47,6 +49,7 @@ enum sql {
 	SQL_EVIDENCE_HEAD, SQL_META_GET, SQL_META_SET, SQL_UNLEASE, SQL_RESHARD,
 	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
 	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE, SQL_PAGES, SQL_FREE_PAGES,
+	SQL_LAST_KNOWN, SQL_SHIFT, SQL_CRASHES_FORGET, SQL_HOLD_ALL,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
@@ -63,6 +66,7 @@ struct db {
 
 /* ---- db.c. Functions that return bool fill in rc and text when they return false. ---- */
 #define DB_PAGE 8192
+#define DB_BUSY_MS 5000		/* how long one who holds a lock is waited for (F-10) */
 /* For the writing connection: creates nothing. The file must exist and be ours. */
 int db_open(struct db *db, const char *path, bool read_only, struct err *err);
 /* Makes a new queue beside `path`, complete and synced, and renames it into place. */
@@ -88,7 +92,9 @@ extern const int db_version;
 /* ---- files.c ---- */
 int files_check_dir(const char *path, struct err *err);		/* creates it, 0700 */
 int files_check(const char *path, bool *exists_out, struct err *err);
-int files_lock(const char *path, struct err *err);		/* descriptor, -1 */
+/* Descriptor, or -1. `was_used`: a queue has been here since that file was made (files_lock_note). */
+int files_lock(const char *path, bool *was_used_out, struct err *err);
+void files_lock_note(int fd, const char *text);			/* for people; empty only before the first queue */
 bool files_identity(const char *path, dev_t *dev, ino_t *ino);
 int files_sync_dir(const char *path);
 /* Octets that may still be used before `min_free_percent` is touched; negative past that. */
@@ -203,6 +209,8 @@ struct store {
 	int64_t retry_at;		/* mono: results wait for the disk until then */
 	int64_t due_pause_until, next_tick, full_until, full_logged, retry_latch_at;
 	bool latched, worked;		/* worked: since the last tick */
+	bool locked;			/* by another program, when last tried (F-10) */
+	int64_t wall_offset;		/* of the wall clock from the monotonic one, at the last tick */
 	unsigned checkpoint_pages;	/* of the WAL, when the next checkpoint is tried */
 	struct doubt doubt;
 	enum store_status bad_status;	/* what DB_BAD means to the one request */
@@ -230,6 +238,7 @@ void *store_main(void *arg);
 /* open.c */
 void store_watch_log(struct store *s);	/* after each opening */
 int store_load_state(struct store *s, struct err *err);	/* counts, heads, lanes, from the tables */
+int store_load_lanes(struct store *s, struct err *err);	/* what is due when */
 
 /* room.c */
 struct room {
@@ -249,6 +258,14 @@ bool group_has_due(const struct store *s);
 void group_run(struct store *s);
 void group_checkpoint(struct store *s);
 bool store_file_is_ours(const struct store *s);
+
+/* clock.c */
+int store_clock_start(struct store *s, struct err *err);	/* at opening, before anything is handed out */
+void store_clock_tick(struct store *s);
+
+/* suspects.c: messages that were being worked on when the daemon died */
+int suspects_read(struct store *s, bool was_clean, struct err *err);
+void suspects_close(void);
 
 /* recover.c */
 void store_latch(struct store *s, const char *why);

@@ -431,7 +431,7 @@ START_TEST(due_at_its_time)
 	id = rig_put(&rig, m);
 	rig_sync(&rig);
 	ck_assert_ptr_null(rig_due(&rig, w, false));
-	clock_fake(2000, t + 60000);
+	clock_fake(61000, t + 60000);
 	rig_sync(&rig);
 	d = rig_due(&rig, w, true);
 	ck_assert_uint_eq(d->msg->id, id);
@@ -446,7 +446,7 @@ START_TEST(due_at_its_time)
 	r->changes[0].duties = duties_of(DUTY_ENCRYPT, DUTY_BY_STS);
 	ck_assert_int_eq(rig_send_result(&rig, r), STORE_OK);
 	ck_assert_ptr_null(rig_due(&rig, w, false));
-	clock_fake(3000, t + 120000);
+	clock_fake(121000, t + 120000);
 	rig_sync(&rig);
 	d = rig_due(&rig, w, true);
 	ck_assert_uint_eq(d->rcpts[0].attempts, 3);
