@@ -41,18 +41,6 @@ is_local(int error)
 	}
 }
 
-/* Anywhere in the queue: what comes after it is what could not be done without the memory. */
-static bool
-is_out_of_memory(void)
-{
-	bool found = false;
-	unsigned long e;
-
-	while ((e = ERR_get_error()) != 0)
-		found = found || ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
-	return found;
-}
-
 /* What a failed SSL_* call means. Everything but the two WANTs is the end of the SSL object. */
 static enum conn_io
 classify(struct net_conn *c, int r, enum net_why *why)
@@ -84,8 +72,6 @@ classify(struct net_conn *c, int r, enum net_why *why)
 		} else {
 			*why = NET_TLS_ERROR;
 			snprintf(c->fail_text, sizeof c->fail_text, "TLS: %s", reason(e));
-			if (is_out_of_memory())
-				*why = NET_LOCAL;
 		}
 		break;
 	}

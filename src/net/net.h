@@ -109,7 +109,7 @@ struct tls_info {
 struct net_conn;
 enum net_why {		/* why a connection ended or could not be made */
 	NET_EOF, NET_RESET, NET_TIMEOUT, NET_TLS_ERROR, NET_TLS_TRUNCATED, NET_CONNECT_FAILED, NET_TOO_MUCH,
-	NET_LOCAL	/* our own trouble, such as no memory: says nothing of the peer */
+	NET_LOCAL	/* our own trouble, such as no buffers: says nothing of the peer */
 };
 struct net_ops {
 	/* New octets are in net_in(), or more room to read into was made. Never called while reading

@@ -6,7 +6,7 @@ TESTS += $(FAULT_TESTS)
 SOAK_TESTS += tests/fault/walk.py
 EXTRA_DIST += $(FAULT_TESTS) tests/fault/shim.c tests/fault/shim.py
 # Only ever preloaded, so neither libtool nor the library of all objects comes into it.
-check_DATA = tests/fault/shim.so
+check_DATA += tests/fault/shim.so
 CLEANFILES += tests/fault/shim.so
 tests/fault/shim.so: tests/fault/shim.c
 	$(AM_V_CCLD)$(MKDIR_P) tests/fault && $(CC) -std=gnu11 -O1 -g $(WARN_CFLAGS) \
