@@ -2,7 +2,9 @@
  * written to the queue's files and not yet synced is kept apart: beside the real file, which the
  * program goes on to read, lies an image of what a disk would hold. A sync copies what has changed
  * into the image. At the cut some of the rest reaches it too, any part of it, in any order, torn in
- * sectors; then the process ends at once, and POWERCUT_DISK/final is what the next start finds.
+ * sectors; then the process ends at once. POWERCUT_DISK/names says then which files there are, a line
+ * each with a name and the number of its image, POWERCUT_DISK/iN. All of them are opened at the start:
+ * later the program is confined.
  *
  * Names too: creating, renaming and removing last only from the next sync of the directory on; at the
  * cut the first k of those that wait have lasted (file systems log them in order). The shared memory
@@ -41,7 +43,7 @@
 #define SECTOR 512u
 #define PAGE_SECTORS 8u
 #define FDS 4096
-#define FILES 64
+#define FILES 24
 #define NAMES 64
 #define STATUS 99		/* of the process after the cut */
 
@@ -60,13 +62,13 @@ struct name {			/* a directory entry; image -1: removed */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char dir[PATH_MAX], disk[PATH_MAX - 64];
+static char dir[PATH_MAX];
 static const char *event, *arm;
 static long left;		/* events until the cut; 0 none will be */
 static bool keeps;
 static unsigned seed;
 static useconds_t slow;
-static int log_fd = -1;
+static int log_fd = -1, names_fd = -1;
 static struct image images[FILES];
 static short of_fd[FDS];	/* image + 1; -1 the directory; 0 neither */
 static struct name durable[NAMES], waiting[NAMES];	/* what the disk has; changes to it, in order */
@@ -209,7 +211,6 @@ static struct image *
 image_of(const struct stat *st, bool *is_new)
 {
 	struct image *empty = NULL;
-	char path[PATH_MAX];
 
 	for (size_t i = 0; i < FILES; i++) {
 		if (images[i].used && images[i].dev == st->st_dev && images[i].ino == st->st_ino) {
@@ -221,11 +222,9 @@ image_of(const struct stat *st, bool *is_new)
 	}
 	if (empty == NULL)
 		broken("too many files");
-	*empty = (struct image){ .used = true, .dev = st->st_dev, .ino = st->st_ino };
-	snprintf(path, sizeof path, "%s/i%td", disk, empty - images);
-	empty->fd = raw_open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	if (empty->fd < 0)
-		broken(path);
+	empty->used = true;
+	empty->dev = st->st_dev;
+	empty->ino = st->st_ino;
 	*is_new = true;
 	return empty;
 }
@@ -290,10 +289,7 @@ name_of(const char *path)
 static void
 cut(void)
 {
-	char from[PATH_MAX], to[PATH_MAX];
-
 	for (size_t i = 0; i < FILES; i++) {
-		char path[64];
 		int fd = -1;
 
 		if (!images[i].used)
@@ -303,28 +299,15 @@ cut(void)
 				fd = k;
 		if (fd < 0)
 			continue;	/* closed: removed, or whatever was not synced then is lost */
-		/* It may be open for reading only. */
-		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-		fd = raw_open(path, O_RDONLY, 0);
-		if (fd < 0)
-			broken("reopen");
 		if (keeps)
 			sync_image(&images[i], fd);
 		else
 			some_reach_disk(&images[i], fd);
 	}
 	names_last(keeps || nwaiting == 0 ? nwaiting : (size_t)rand_r(&seed) % (nwaiting + 1));
-	snprintf(to, sizeof to, "%s/final", disk);
-	if (mkdir(to, 0700) != 0)
-		broken(to);
-	for (size_t i = 0; i < ndurable; i++) {
-		if (durable[i].image < 0)
-			continue;
-		snprintf(from, sizeof from, "%s/i%d", disk, durable[i].image);
-		snprintf(to, sizeof to, "%.3900s/final/%.60s", disk, durable[i].text);
-		if (link(from, to) != 0)
-			broken(to);
-	}
+	for (size_t i = 0; i < ndurable; i++)
+		if (durable[i].image >= 0 && dprintf(names_fd, "%s %d\n", durable[i].text, durable[i].image) < 0)
+			broken("names");
 	_exit(STATUS);
 }
 
@@ -332,7 +315,9 @@ cut(void)
 static void
 happens(const char *what)
 {
-	if (left <= 0 || strcmp(what, event) != 0 || (arm != NULL && access(arm, F_OK) != 0))
+	struct stat st;
+
+	if (left <= 0 || strcmp(what, event) != 0 || (arm != NULL && stat(arm, &st) != 0))
 		return;
 	if (--left == 0)
 		cut();
@@ -360,6 +345,19 @@ adopt(const char *name)
 	name_set(durable, &ndurable, name, (int)(im - images));
 }
 
+static int
+on_disk(const char *name)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", getenv("POWERCUT_DISK"), name);
+	fd = raw_open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		broken(path);
+	return fd;
+}
+
 static void __attribute__((constructor))
 begin(void)
 {
@@ -370,7 +368,13 @@ begin(void)
 
 	if (text == NULL || realpath(text, dir) == NULL || getenv("POWERCUT_DISK") == NULL)
 		return;
-	snprintf(disk, sizeof disk, "%s", getenv("POWERCUT_DISK"));
+	names_fd = on_disk("names");
+	for (size_t i = 0; i < FILES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "i%zu", i);
+		images[i].fd = on_disk(name);
+	}
 	if (colon != NULL) {
 		event = strndup(at, (size_t)(colon - at));
 		left = atol(colon + 1);

@@ -79,7 +79,7 @@ def first_start(t):
     not refuse what a power cut has left."""
     r = Rig(t, writers=1, seed=SEED)
     cuts = 0
-    for kind, step in (("sync", 2), ("synced", 2), ("write", 12)):
+    for kind, step in (("sync", 3), ("synced", 3), ("write", 25)):
         step = 1 if rig.soak() else step
         n = 1
         while True:
@@ -221,9 +221,9 @@ def slow_disk(t):
     r.kill()
     for s in r.sinks:
         s.is_closed = False
-    r.launch(r.shim(slow=700))
+    r.launch(r.shim(slow=400))
     r.wait_for(lambda: r.ledger.arrivals > 0, "an arrival")
-    time.sleep(0.6)         # all that comes while the first results wait for the disk
+    time.sleep(0.35)        # all that comes while the first results wait for the disk
     came = r.ledger.arrivals
     r.kill()
     r.start()

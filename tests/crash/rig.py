@@ -372,12 +372,13 @@ class Rig:
 
     def take_disk(self):
         """After a cut: the state directory is what the disk holds."""
-        state, final = os.path.dirname(self.db), os.path.join(self.disk, "final")
+        state = os.path.dirname(self.db)
         shutil.rmtree(state)
         os.makedirs(state, mode=0o700)
-        for name in os.listdir(final):
-            shutil.copyfile(os.path.join(final, name), os.path.join(state, name))
-            os.chmod(os.path.join(state, name), 0o600)
+        with open(os.path.join(self.disk, "names"), encoding="utf-8") as f:
+            for name, image in (line.split() for line in f):
+                shutil.copyfile(os.path.join(self.disk, f"i{image}"), os.path.join(state, name))
+                os.chmod(os.path.join(state, name), 0o600)
         shutil.rmtree(self.disk)
 
     # ---- what must be true ----
