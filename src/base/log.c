@@ -253,22 +253,66 @@ write_note(const char *phrase, uint64_t n)
 	buf_fini(&b);
 }
 
+/* Lines on their way to one file, so that a busy second costs a few writes and not thousands. */
+struct batch {
+	int fd;
+	size_t n;
+	char text[64 * 1024];
+};
+
+static void
+batch_flush(struct batch *b)
+{
+	write_all(b->fd, b->text, b->n);
+	b->n = 0;
+}
+
+static void
+batch_add(struct batch *b, const struct log_line *l)
+{
+	if (b->n + l->n > sizeof b->text)
+		batch_flush(b);
+	memcpy(b->text + b->n, l->text, l->n);
+	b->n += l->n;
+}
+
+static void
+write_lines(struct mail *m)
+{
+	static struct batch log, journal;
+	struct mail *next;
+	size_t n = 0;
+
+	log.fd = lg.fd;
+	journal.fd = lg.journal_fd;
+	for (; m != NULL; m = next) {
+		struct log_line *l = (struct log_line *)m;
+
+		next = m->next;
+		batch_add(l->is_journal ? &journal : &log, l);
+		n += l->n;
+		free(l);
+	}
+	batch_flush(&log);
+	batch_flush(&journal);
+	atomic_fetch_sub(&lg.queued_bytes, n);
+}
+
 static void *
 log_main(void *arg)
 {
+	static const struct timespec gather = { 0, 5 * 1000 * 1000 };
+
 	for (;;) {
-		struct mail *m = mailbox_wait(lg.mb, 500), *next;
+		struct mail *m = mailbox_wait(lg.mb, 500);
 		uint64_t lost;
 
 		if (atomic_exchange(&lg.reopen, false))
 			open_file(NULL);	/* on failure the old ones stay */
-		for (; m != NULL; m = next) {
-			struct log_line *l = (struct log_line *)m;
-
-			next = m->next;
-			write_all(l->is_journal ? lg.journal_fd : lg.fd, l->text, l->n);
-			atomic_fetch_sub(&lg.queued_bytes, l->n);
-			free(l);
+		if (m != NULL) {
+			write_lines(m);
+			/* More will come soon, and nobody needs to wake us for it. */
+			nanosleep(&gather, NULL);
 		}
 		lost = atomic_exchange(&lg.dropped, 0);
 		if (lost > 0)

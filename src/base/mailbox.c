@@ -13,6 +13,7 @@
 struct mailbox {
 	_Atomic(struct mail *) head;	/* newest first; the reader turns it round */
 	int fd;				/* an eventfd: readable when something was posted */
+	_Atomic bool asleep;		/* without a base: the reader wants to be woken */
 	struct event *ev;
 	void *reader;
 };
@@ -20,7 +21,7 @@ struct mailbox {
 static struct mail *
 take_all(struct mailbox *mb)
 {
-	struct mail *m = atomic_exchange_explicit(&mb->head, NULL, memory_order_acquire);
+	struct mail *m = atomic_exchange(&mb->head, NULL);
 	struct mail *first = NULL;
 
 	while (m != NULL) {
@@ -68,6 +69,7 @@ mailbox_new(struct event_base *base, void *reader)
 	struct mailbox *mb = xcalloc(1, sizeof *mb);
 
 	atomic_init(&mb->head, NULL);
+	atomic_init(&mb->asleep, false);
 	mb->reader = reader;
 	mb->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	MUST(mb->fd >= 0);
@@ -89,6 +91,14 @@ mailbox_free(struct mailbox *mb)
 	free(mb);
 }
 
+/* With a base only the first after the reader looked needs to wake it; a reader that waits itself
+ * is woken when it sleeps, which a busy one (a commit under way) does not. */
+static bool
+must_wake(struct mailbox *mb, const struct mail *old)
+{
+	return mb->ev != NULL ? old == NULL : atomic_exchange(&mb->asleep, false);
+}
+
 void
 mailbox_post(struct mailbox *mb, struct mail *m)
 {
@@ -97,10 +107,10 @@ mailbox_post(struct mailbox *mb, struct mail *m)
 
 	do {
 		m->next = old;
-	} while (!atomic_compare_exchange_weak_explicit(&mb->head, &old, m, memory_order_acq_rel,
-	    memory_order_relaxed));
-	/* Only the first after the reader looked needs to wake it. */
-	while (old == NULL && write(mb->fd, &one, sizeof one) < 0 && errno != EAGAIN)
+	} while (!atomic_compare_exchange_weak(&mb->head, &old, m));
+	if (!must_wake(mb, old))
+		return;
+	while (write(mb->fd, &one, sizeof one) < 0 && errno != EAGAIN)
 		MUST(errno == EINTR);
 }
 
@@ -112,10 +122,13 @@ mailbox_wait(struct mailbox *mb, int timeout_ms)
 
 	MUST(mb->ev == NULL);
 	m = take_all(mb);
-	if (m != NULL)
+	if (m != NULL || timeout_ms == 0)
 		return m;
-	if (poll(&p, 1, timeout_ms) <= 0)
-		return NULL;
-	clear_wakeup(mb);
-	return take_all(mb);
+	/* Said before the last look: whoever posts after that look sees it. */
+	atomic_store(&mb->asleep, true);
+	m = take_all(mb);
+	if (m == NULL && poll(&p, 1, timeout_ms) > 0)
+		clear_wakeup(mb);
+	atomic_store(&mb->asleep, false);
+	return m != NULL ? m : take_all(mb);
 }
