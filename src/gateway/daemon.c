@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -26,6 +28,7 @@ struct daemon {
 	struct mailbox *mb, *answers;	/* of the control loop; of workers to orders */
 	struct store *store;
 	struct sessions_count *sessions;
+	struct memory *memory;
 	struct worker **workers;
 	unsigned n;
 	struct mailbox **worker_mbs;
@@ -145,6 +148,7 @@ reload(void *owner, struct err *err)
 	failpoint("reload-active");
 	setup_unref(d->setup);
 	d->setup = s;
+	memory_set_limit(d->memory, s->conf->limits.memory);
 	log_info("configuration active", LOG_B("gen", policy_bundle_id(s->bundle), 12), LOG_S("file", d->conf_file));
 	return true;
 }
@@ -165,6 +169,7 @@ add_stats(const struct daemon *d, struct order *sum)
 		sum->stats.rejected += o[i].stats.rejected;
 		sum->stats.deferred += o[i].stats.deferred;
 		sum->stats.bytes += o[i].stats.bytes;
+		sum->stats.turned_away += o[i].stats.turned_away;
 		sum->sessions += o[i].sessions;
 		sum->deliver.attempts += o[i].deliver.attempts;
 		sum->deliver.delivered += o[i].deliver.delivered;
@@ -203,10 +208,14 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	struct order s;
 
 	add_stats(d, &s);
+	memory_level(d->memory);
 	store_stats(d->store, &st);
 	const struct ctl_metric all[] = {
 		{ "sallyport_sessions_total", "Sessions accepted", true, NULL, (double)s.stats.sessions },
 		{ "sallyport_sessions", "Sessions open now", false, NULL, (double)s.sessions },
+		{ "sallyport_sessions_turned_away_total", "Connections answered 421 at once", true, NULL, (double)s.stats.turned_away },
+		{ "sallyport_memory_bytes", "Memory held, as measured last", false, NULL, (double)memory_now(d->memory) },
+		{ "sallyport_memory_limit_bytes", "What limits.memory comes to", false, NULL, (double)memory_limit(d->memory) },
 		{ "sallyport_messages_accepted_total", "Messages answered 250", true, NULL, (double)s.stats.accepted },
 		{ "sallyport_refused_total", "Refusals at reception", true, "class=\"5\"", (double)s.stats.rejected },
 		{ "sallyport_refused_total", "Refusals at reception", true, "class=\"4\"", (double)s.stats.deferred },
@@ -427,6 +436,26 @@ confine(struct daemon *d, struct err *err)
 	return 0;
 }
 
+/* How many sessions the descriptors suffice for (X-73): some are kept for the queue, the log, DNS,
+ * files of large messages and connections to next hops. */
+static unsigned
+sessions_that_fit(const struct conf *c)
+{
+	uint64_t others = 128 + 64 * (uint64_t)c->service.workers, want, fit;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+		return UINT_MAX;
+	want = others + c->limits.sessions + c->limits.sessions / 10;
+	if (files.rlim_cur >= want)
+		return UINT_MAX;
+	fit = files.rlim_cur > 2 * others ? (files.rlim_cur - others) * 10 / 11 : files.rlim_cur / 2;
+	log_warn("too few file descriptors for limits.sessions: fewer sessions are taken; raise the limit "
+	    "(LimitNOFILE in systemd, ulimit -n)", LOG_U("descriptors", files.rlim_cur), LOG_U("wanted", want),
+	    LOG_U("sessions", fit));
+	return (unsigned)fit;
+}
+
 static int
 start(struct daemon *d, struct err *err)
 {
@@ -442,6 +471,7 @@ start(struct daemon *d, struct err *err)
 	    privileges_drop(c->service.user, err) != 0)
 		return -1;
 	privileges_harden();
+	d->memory = memory_new(c->limits.memory);
 	/* Before the first thread: they inherit it. */
 	if (confine(d, err) != 0)
 		return -1;
@@ -452,11 +482,11 @@ start(struct daemon *d, struct err *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	log_start();
-	d->sessions = sessions_count_new();
+	d->sessions = sessions_count_new(sessions_that_fit(c));
 	d->workers = xcalloc(d->n, sizeof(struct worker *));
 	d->worker_mbs = xcalloc(d->n, sizeof(struct mailbox *));
 	for (unsigned i = 0; i < d->n; i++) {
-		d->workers[i] = worker_new(i, d->n, d->store, d->sessions);
+		d->workers[i] = worker_new(i, d->n, d->store, d->sessions, d->memory);
 		d->workers[i]->all = d->workers;
 		d->worker_mbs[i] = d->workers[i]->mb;
 	}
@@ -528,6 +558,7 @@ shut_down(struct daemon *d)
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);
+	memory_free(d->memory);
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "deliver/routing.h"
 #include "dns/dns.h"
 #include "gateway/gateway.h"
+#include "gateway/memory.h"
 #include "policy/policy.h"
 #include "queue/store.h"
 #include "smtp/smtp.h"
@@ -31,7 +32,9 @@ void setup_unref(struct setup *s);
 
 /* ---- sessions.c: how many there are, in all and for each address ---- */
 struct sessions_count;
-struct sessions_count *sessions_count_new(void);
+/* `cap`: never more than this, for want of descriptors. */
+struct sessions_count *sessions_count_new(unsigned cap);
+unsigned sessions_max(const struct sessions_count *c, unsigned configured);
 void sessions_count_free(struct sessions_count *c);
 /* NULL: one more is fine and was counted. Else the 421 to say. Any thread, no lock. */
 const char *sessions_enter(struct sessions_count *c, const struct net_addr *peer, unsigned max,
@@ -50,7 +53,7 @@ struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
 
 struct worker_stats {
-	uint64_t sessions, accepted, rejected, deferred, bytes;
+	uint64_t sessions, accepted, rejected, deferred, bytes, turned_away;
 };
 struct worker {
 	unsigned index, count;
@@ -63,6 +66,8 @@ struct worker {
 	struct smtp_server *smtp;
 	struct store *store;
 	struct sessions_count *sessions;
+	struct memory *memory;		/* shared, lock-free */
+	bool stressed;			/* many sessions: their commands have less time */
 	struct generation *now;		/* what new sessions and attempts begin with */
 	struct generation *next;	/* loaded, not yet active */
 	struct net_listener **listeners;
@@ -83,7 +88,8 @@ struct bound {
 	int fd;
 };
 struct worker *worker_new(unsigned index, unsigned count, struct store *store,
-    struct sessions_count *sessions);
+    struct sessions_count *sessions, struct memory *memory);
+void worker_session_left(struct worker *w);
 int worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err);
 void worker_free(struct worker *w);		/* after its thread has ended */
 void worker_on_due(void *reader, struct mail *m);	/* store_start's on_due */

@@ -65,6 +65,7 @@ reception_free(struct reception *r)
 {
 	policy_session_end(r->g->gen, &r->vars);
 	sessions_leave(r->w->sessions, &r->peer);
+	worker_session_left(r->w);
 	generation_unref(r->g);
 	free(r);
 }
@@ -434,6 +435,10 @@ ask_mail(struct reception *r, uint64_t announced)
 	if (r->l->role == ROLE_REINJECT) {
 		refuse(r, SMTP_REFUSE, 550, "5.7.1", "This listener takes back only what this gateway handed out",
 		    "reinject", NULL);
+		return;
+	}
+	if (memory_level(r->w->memory) == MEMORY_HARD) {
+		refuse(r, SMTP_REFUSE, 452, "4.3.1", "Not enough memory, try again later", "memory", NULL);
 		return;
 	}
 	switch (store_may_accept(r->w->store, announced)) {

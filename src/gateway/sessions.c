@@ -14,15 +14,17 @@
 
 struct sessions_count {
 	atomic_uint total;
+	unsigned cap;			/* what descriptors allow, whatever is configured */
 	uint64_t key;
 	_Atomic uint16_t place[PLACES];
 };
 
 struct sessions_count *
-sessions_count_new(void)
+sessions_count_new(unsigned cap)
 {
 	struct sessions_count *c = xcalloc(1, sizeof *c);
 
+	c->cap = cap;
 	arc4random_buf(&c->key, sizeof c->key);
 	return c;
 }
@@ -55,13 +57,19 @@ place_of(const struct sessions_count *c, const struct net_addr *peer)
 	return (unsigned)((hash64(&h, sizeof h) * 0x9E3779B97F4A7C15u) >> 48) % PLACES;
 }
 
+unsigned
+sessions_max(const struct sessions_count *c, unsigned configured)
+{
+	return configured < c->cap ? configured : c->cap;
+}
+
 const char *
 sessions_enter(struct sessions_count *c, const struct net_addr *peer, unsigned max,
     unsigned max_per_address)
 {
 	unsigned at = place_of(c, peer);
 
-	if (atomic_fetch_add(&c->total, 1) >= max) {
+	if (atomic_fetch_add(&c->total, 1) >= sessions_max(c, max)) {
 		atomic_fetch_sub(&c->total, 1);
 		return "421 4.3.2 Too many sessions, try again later\r\n";
 	}

@@ -147,6 +147,60 @@ env_dispatch(void *owner, struct msg *msg, const bool *active)
 
 /* ---- Connections ---- */
 
+/* Cheap and at once: this is what a flood meets. What the client has sent is read away, or the
+ * kernel would reset the connection and the reply be lost with it. */
+static void
+turn_away(struct listener_of *lo, int fd, const char *text)
+{
+	struct worker *w = lo->w;
+	char junk[512];
+
+	w->stats.turned_away++;
+	if (!w->now->setup->listeners[lo->listener].implicit_tls)
+		(void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	shutdown(fd, SHUT_WR);
+	(void)!recv(fd, junk, sizeof junk, MSG_DONTWAIT);
+	close(fd);
+}
+
+/* Between the two marks it stays as it is: each change to stress walks through all sessions. */
+static void
+look_for_stress(struct worker *w)
+{
+	const struct conf *c = w->now->setup->conf;
+	uint64_t max = sessions_max(w->sessions, c->limits.sessions), now = sessions_now(w->sessions);
+
+	if (!w->stressed && now * 4 > max * 3) {
+		w->stressed = true;
+		smtp_server_hurry(w->smtp, c->limits.command_stress_ms);
+		log_warn("many sessions: clients have less time for a command", LOG_U("worker", w->index),
+		    LOG_U("sessions", now), LOG_U("limit", max));
+	} else if (w->stressed && now * 2 < max) {
+		w->stressed = false;
+		if (w->smtp != NULL)
+			smtp_server_hurry(w->smtp, 0);
+		log_info("not so many sessions any more", LOG_U("worker", w->index), LOG_U("sessions", now));
+	}
+}
+
+void
+worker_session_left(struct worker *w)
+{
+	if (w->stressed)
+		look_for_stress(w);
+}
+
+static int
+scarce(void *owner, size_t holds)
+{
+	struct memory *m = ((struct worker *)owner)->memory;
+	enum memory_level level = memory_level(m);
+
+	if (level == MEMORY_HARD)
+		memory_given_back(m, holds);
+	return (int)level;
+}
+
 static void
 accepted(void *owner, int fd, const struct net_addr *peer)
 {
@@ -154,17 +208,20 @@ accepted(void *owner, int fd, const struct net_addr *peer)
 	struct worker *w = lo->w;
 	struct generation *g = w->now;
 	const struct conf *c = g->setup->conf;
-	const char *no = sessions_enter(w->sessions, peer, c->limits.sessions, c->limits.sessions_per_address);
+	const char *no;
 	struct reception *r;
 	struct err err;
 
-	if (no != NULL) {
-		/* Cheap and at once: this is what a flood meets. */
-		if (!g->setup->listeners[lo->listener].implicit_tls)
-			(void)!send(fd, no, strlen(no), MSG_DONTWAIT | MSG_NOSIGNAL);
-		close(fd);
+	if (memory_level(w->memory) != MEMORY_FINE) {
+		turn_away(lo, fd, "421 4.3.2 Too busy, try again later\r\n");
 		return;
 	}
+	no = sessions_enter(w->sessions, peer, c->limits.sessions, c->limits.sessions_per_address);
+	if (no != NULL) {
+		turn_away(lo, fd, no);
+		return;
+	}
+	look_for_stress(w);
 	r = reception_new(w, g, lo->listener, peer);
 	if (smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[lo->listener], &reception_ops, r, &err) == 0) {
 		log_warn("session not started", LOG_S("why", err.text));
@@ -172,7 +229,13 @@ accepted(void *owner, int fd, const struct net_addr *peer)
 	}
 }
 
-static const struct net_listener_ops listener_ops = { accepted };
+static void
+no_descriptors(void *owner, int fd)
+{
+	turn_away(owner, fd, "421 4.3.2 Too busy, try again later\r\n");
+}
+
+static const struct net_listener_ops listener_ops = { accepted, no_descriptors };
 
 /* ---- Orders from the main thread ---- */
 
@@ -423,7 +486,8 @@ worker_main(void *arg)
 }
 
 struct worker *
-worker_new(unsigned index, unsigned count, struct store *store, struct sessions_count *sessions)
+worker_new(unsigned index, unsigned count, struct store *store, struct sessions_count *sessions,
+    struct memory *memory)
 {
 	struct worker *w = xcalloc(1, sizeof *w);
 	struct event_config *cfg = event_config_new();
@@ -439,7 +503,9 @@ worker_new(unsigned index, unsigned count, struct store *store, struct sessions_
 	w->mb = mailbox_new(w->base, w);
 	w->store = store;
 	w->sessions = sessions;
+	w->memory = memory;
 	w->smtp = smtp_server_new(w->base, index);
+	smtp_server_set_scarce(w->smtp, scarce, w);
 	w->drain_timer = evtimer_new(w->base, on_drain_timer, w);
 	w->self_test_timer = evtimer_new(w->base, on_self_test, w);
 	return w;

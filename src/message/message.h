@@ -60,6 +60,7 @@ struct message_writer *message_writer_new(const struct message_writer_limits *li
  * counted. */
 void message_writer_add(struct message_writer *w, const char *p, size_t n);
 enum write_status message_writer_status(const struct message_writer *w, struct err *err);
+size_t message_writer_memory(const struct message_writer *w);	/* octets it holds in memory now */
 uint64_t message_writer_size(const struct message_writer *w);
 /* True once the empty line after the header has been seen. */
 bool message_writer_has_header(const struct message_writer *w);

@@ -49,7 +49,7 @@ struct message_writer {
 
 	int fd;			/* -1: in memory */
 	char *out;		/* waits to be written */
-	size_t out_len;
+	size_t out_len, out_cap;
 };
 
 struct message_writer *
@@ -175,7 +175,8 @@ spill(struct message_writer *w)
 		return fail_io(w, "create");
 	if (!write_all(w, w->mem, w->len))
 		return false;
-	w->out = xmalloc(FILE_BUFFER);
+	w->out_cap = w->memory_bytes < FILE_BUFFER ? w->memory_bytes : FILE_BUFFER;
+	w->out = xmalloc(w->out_cap);
 	w->len = w->cap = w->header_size;
 	mem = realloc(w->mem, w->cap == 0 ? 1 : w->cap);
 	if (mem != NULL)
@@ -187,11 +188,11 @@ static bool
 file_add(struct message_writer *w, const char *p, size_t n)
 {
 	w->stored += n;
-	if (w->out_len + n > FILE_BUFFER) {
+	if (w->out_len + n > w->out_cap) {
 		if (!write_all(w, w->out, w->out_len))
 			return false;
 		w->out_len = 0;
-		if (n > FILE_BUFFER / 2)
+		if (n > w->out_cap / 2)
 			return write_all(w, p, n);
 	}
 	memcpy(w->out + w->out_len, p, n);
@@ -380,6 +381,12 @@ message_writer_status(const struct message_writer *w, struct err *err)
 	if (w->status != WRITE_OK)
 		err_set(err, "%s", w->err.text);
 	return w->status;
+}
+
+size_t
+message_writer_memory(const struct message_writer *w)
+{
+	return w->cap + w->out_cap;
 }
 
 uint64_t

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #define BACKLOG 1024
 
 struct net_listener {
-	int fd;
+	int fd, reserve;		/* reserve: given away to tell one client, -1 */
 	const struct net_listener_ops *ops;
 	void *owner;
 	struct event ev, ev_pause;
@@ -108,7 +109,35 @@ listener_reclaim(struct net_listener *l)
 	event_del(&l->ev);
 	event_del(&l->ev_pause);
 	close(l->fd);
+	if (l->reserve >= 0)
+		close(l->reserve);
 	free(l);
+}
+
+static void
+open_reserve(struct net_listener *l)
+{
+	if (l->reserve < 0 && l->ops->no_descriptors != NULL)
+		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Clients in the backlog are told to try again or elsewhere, one after the other with the one
+ * descriptor that was kept for it. When another thread snatches it, the rest wait. */
+static void
+tell_waiting(struct net_listener *l)
+{
+	for (int i = 0; i < ACCEPT_TURN && l->ops->no_descriptors != NULL && l->reserve >= 0; i++) {
+		int s;
+
+		close(l->reserve);
+		l->reserve = -1;
+		s = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (s >= 0)
+			l->ops->no_descriptors(l->owner, s);
+		open_reserve(l);
+		if (s < 0)
+			return;
+	}
 }
 
 static void
@@ -119,6 +148,8 @@ pause_accepting(struct net_listener *l, int error)
 
 	event_del(&l->ev);
 	event_add(&l->ev_pause, &pause);
+	if (error == EMFILE || error == ENFILE)
+		tell_waiting(l);
 	if (l->warned_ms != 0 && now - l->warned_ms < 60000)
 		return;
 	l->warned_ms = now;
@@ -130,6 +161,7 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 {
 	struct net_listener *l = arg;
 
+	open_reserve(l);
 	event_add(&l->ev, NULL);
 }
 
@@ -169,8 +201,10 @@ net_listener_new(struct event_base *base, int fd, const struct net_listener_ops 
 	struct net_listener *l = xcalloc(1, sizeof *l);
 
 	l->fd = fd;
+	l->reserve = -1;
 	l->ops = ops;
 	l->owner = owner;
+	open_reserve(l);
 	event_assign(&l->ev, base, fd, EV_READ | EV_PERSIST, on_accept, l);
 	event_assign(&l->ev_pause, base, -1, 0, on_resume, l);
 	MUST(event_add(&l->ev, NULL) == 0);

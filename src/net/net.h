@@ -174,6 +174,9 @@ struct net_listener;
 struct net_listener_ops {
 	/* Takes fd. */
 	void (*accepted)(void *owner, int fd, const struct net_addr *peer);
+	/* Descriptors have run out; this one, for which the last in reserve was given, is to be closed
+	 * before the call returns. NULL: clients wait. */
+	void (*no_descriptors)(void *owner, int fd);
 };
 /* Binds and listens without accepting; in the main thread, before privileges are dropped. With
  * `reuseport` the same address may be bound once for each worker. An address in use is an error

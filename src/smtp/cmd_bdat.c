@@ -179,7 +179,7 @@ chunk_step_input(struct smtp_session *s)
 	size_t n = s->chunk.left < in.n ? (size_t)s->chunk.left : in.n;
 
 	if (s->chunk.left > 0) {
-		if (n == 0)
+		if (n == 0 || !content_has_memory(s))
 			return false;
 		if (s->chunk.reply == NULL) {
 			s->tx.octets += n;

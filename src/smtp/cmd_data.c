@@ -6,6 +6,10 @@
 
 #include "smtp/smtp_int.h"
 
+#define CONTENT_MEMORY (256u * 1024)	/* of a message; what comes then goes to a file */
+#define CONTENT_LITTLE (16u * 1024)	/* the same while memory is scarce */
+#define CONTENT_SMALL (96u * 1024)	/* what a message may hold when there is none */
+
 void
 data_proceed(struct smtp_session *s, struct smtp_args *a)
 {
@@ -18,7 +22,8 @@ data_open(struct smtp_session *s)
 {
 	const struct message_writer_limits lim = {
 		.spool_dir = s->conf->spool_dir, .max_bytes = s->conf->max_size,
-		.memory_bytes = 256 * 1024, .max_received = s->conf->max_received,
+		.memory_bytes = server_scarce(s->server, 0) > 0 ? CONTENT_LITTLE : CONTENT_MEMORY,
+		.max_received = s->conf->max_received,
 	};
 
 	s->tx.writer = message_writer_new(&lim);
@@ -68,6 +73,18 @@ session_too_big(struct smtp_session *s)
 	session_end_politely(s, "message far above the size limit");
 }
 
+/* With no memory left, those go that hold much of it: each is one client that tries again (I6). */
+bool
+content_has_memory(struct smtp_session *s)
+{
+	size_t holds = s->tx.writer == NULL ? 0 : message_writer_memory(s->tx.writer);
+
+	if (holds <= CONTENT_SMALL || server_scarce(s->server, holds) < 2)
+		return true;
+	session_bye(s, "4.3.1", "Not enough memory, try again later");
+	return false;
+}
+
 bool
 data_step_input(struct smtp_session *s)
 {
@@ -76,7 +93,7 @@ data_step_input(struct smtp_session *s)
 	size_t used;
 	bool done;
 
-	if (in.n == 0)
+	if (in.n == 0 || !content_has_memory(s))
 		return false;
 	used = smtp_data_feed(&s->tx.split, in, keep, s, &done);
 	net_consume(s->conn, used);

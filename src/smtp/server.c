@@ -89,6 +89,33 @@ smtp_server_drain(struct smtp_server *srv)
 		session_run(s);
 }
 
+void
+smtp_server_hurry(struct smtp_server *srv, int64_t command_ms)
+{
+	struct smtp_session *s, *tmp;
+	bool begins = command_ms > 0 && srv->hurry_ms == 0;
+
+	srv->hurry_ms = command_ms;
+	if (!begins)
+		return;
+	HASH_ITER(hh, srv->sessions, s, tmp)
+		session_hurry(s);
+}
+
+void
+smtp_server_set_scarce(struct smtp_server *srv, int (*scarce)(void *owner, size_t holds),
+    void *owner)
+{
+	srv->scarce = scarce;
+	srv->scarce_owner = owner;
+}
+
+int
+server_scarce(const struct smtp_server *srv, size_t holds)
+{
+	return srv->scarce == NULL ? 0 : srv->scarce(srv->scarce_owner, holds);
+}
+
 struct smtp_session *
 session_find(struct smtp_server *srv, uint64_t id)
 {

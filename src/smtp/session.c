@@ -41,6 +41,29 @@ arm(struct smtp_session *s, int64_t now)
 	s->armed_ms = s->due_ms;
 }
 
+static int64_t
+command_ms(const struct smtp_session *s)
+{
+	int64_t ms = s->conf->command_ms, hurry_ms = s->server->hurry_ms;
+
+	return hurry_ms > 0 && (ms == 0 || hurry_ms < ms) ? hurry_ms : ms;
+}
+
+/* Who waits for a command already has the time of one who begins to wait now. */
+void
+session_hurry(struct smtp_session *s)
+{
+	int64_t now = clock_mono_ms(), due = now + command_ms(s);
+
+	if (s->state == ST_GONE || s->state == ST_NEW || s->state == ST_HANDSHAKE || s->state == ST_DATA ||
+	    s->state == ST_CHUNK || s->question != NULL || s->held_ms != 0)
+		return;
+	if (s->due_ms == 0 || s->due_ms > due) {
+		s->due_ms = due;
+		arm(s, now);
+	}
+}
+
 void
 session_restart_timer(struct smtp_session *s)
 {
@@ -57,7 +80,7 @@ session_restart_timer(struct smtp_session *s)
 	else if (s->state == ST_DATA || s->state == ST_CHUNK)
 		ms = s->conf->data_ms;
 	else
-		ms = s->conf->command_ms;
+		ms = command_ms(s);
 	s->due_ms = ms > 0 ? now + ms : 0;
 	/* While the owner thinks, the session's age does not count: a message that is being
 	 * committed would be cut off from its 250. */

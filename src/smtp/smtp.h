@@ -165,6 +165,12 @@ struct smtp_server;	/* what the sessions of one worker share: their table of num
 struct smtp_server *smtp_server_new(struct event_base *base, unsigned who);
 void smtp_server_free(struct smtp_server *s);		/* sessions get 421 and end */
 size_t smtp_server_sessions(const struct smtp_server *s);
+/* Under stress a command line has `command_ms` at most, for sessions that wait for one already, too.
+ * 0: what their listener allows. */
+void smtp_server_hurry(struct smtp_server *s, int64_t command_ms);
+/* Asked while content comes in: 0 memory suffices; 1 scarce: content goes to a file early; 2 none: a
+ * session whose content holds much of it gets 421 and gives back `holds` octets (I6). */
+void smtp_server_set_scarce(struct smtp_server *s, int (*scarce)(void *owner, size_t holds), void *owner);
 /* 421 4.3.2 at the next command boundary, for every session; none is waited for. */
 void smtp_server_drain(struct smtp_server *s);
 /* Takes fd. `ops` and `owner` must outlive the session, `conf` too. Calls nothing back before it

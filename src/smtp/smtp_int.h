@@ -109,6 +109,9 @@ struct smtp_server {
 	struct smtp_session *turn;	/* to begin or to reclaim on the loop's next turn */
 	struct event *turn_event;
 	bool is_draining;
+	int64_t hurry_ms;		/* 0: no stress */
+	int (*scarce)(void *owner, size_t holds);	/* NULL: memory is no concern */
+	void *scarce_owner;
 };
 
 struct smtp_session {
@@ -158,6 +161,7 @@ void session_ask(struct smtp_session *s, const struct smtp_step *step, struct sl
 void session_run(struct smtp_session *s);		/* parses what is there; may end s */
 void session_timeout(struct smtp_session *s);		/* the timer fired */
 void session_restart_timer(struct smtp_session *s);
+void session_hurry(struct smtp_session *s);		/* stress began while it waits */
 void session_greet(struct smtp_session *s);
 /* No service for this client: `text` is said to all but QUIT, NULL says 503. */
 void session_shut_out(struct smtp_session *s, const char *text);
@@ -168,6 +172,7 @@ void session_end_politely(struct smtp_session *s, const char *why);	/* what was 
 void session_bye(struct smtp_session *s, const char *status, const char *text);
 void tx_reset(struct smtp_session *s);
 void server_next_turn(struct smtp_session *s);
+int server_scarce(const struct smtp_server *srv, size_t holds);
 
 /* reply_out.c: what goes to the client */
 /* A reply line without CRLF, a string of ours; counts what is an error. */
@@ -202,6 +207,7 @@ void rcpt_proceed(struct smtp_session *s, struct smtp_args *a);
 void data_proceed(struct smtp_session *s, struct smtp_args *a);
 void data_open(struct smtp_session *s);		/* makes the writer */
 bool data_step_input(struct smtp_session *s);	/* ST_DATA reads */
+bool content_has_memory(struct smtp_session *s);	/* false: the session has ended */
 void session_too_big(struct smtp_session *s);	/* 552, and the end */
 void message_end(struct smtp_session *s);
 bool bdat_check(struct smtp_session *s, struct smtp_args *a);

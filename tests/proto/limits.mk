@@ -1,4 +1,7 @@
 LIMITS_TESTS = \
-	tests/proto/confinement.py
+	tests/proto/confinement.py \
+	tests/proto/idle.py \
+	tests/proto/limits.py
 TESTS += $(LIMITS_TESTS)
-EXTRA_DIST += $(LIMITS_TESTS)
+EXTRA_DIST += $(LIMITS_TESTS) tests/lab/process.py
+SOAK_TESTS += tests/proto/idle.py
