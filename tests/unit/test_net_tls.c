@@ -780,7 +780,7 @@ idle_on_accepted(void *owner, int fd, const struct net_addr *peer)
 
 START_TEST(idle_connections_are_small)
 {
-	static const struct net_listener_ops ops = { idle_on_accepted };
+	static const struct net_listener_ops ops = { .accepted = idle_on_accepted };
 	static struct end clients[IDLE];
 	struct tls_server *s = NULL;
 	struct tls_client *c = NULL;

@@ -387,7 +387,7 @@ on_accepted(void *owner, int fd, const struct net_addr *from)
 	peer_accepted++;
 }
 
-static const struct net_listener_ops listen_ops = { on_accepted };
+static const struct net_listener_ops listen_ops = { .accepted = on_accepted };
 
 static void
 turns(int n)
