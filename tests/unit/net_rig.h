@@ -128,7 +128,7 @@ on_accepted(void *owner, int fd, const struct net_addr *peer)
 	ck_assert_ptr_nonnull(b.c);
 }
 
-static const struct net_listener_ops listen_ops = { on_accepted };
+static const struct net_listener_ops listen_ops = { .accepted = on_accepted };
 
 static void
 ends_init(void)
