@@ -79,7 +79,8 @@ const struct setting conf_schema[] = {
   .text = "Numeric addresses with port, or unix:PATH: \"0.0.0.0:25\", \"[::]:25\"." },
 { "listeners.*.role", T_CHOICE, "\"mx\"", WORDS("mx", "relay", "reinject"), AT(conf_listener, role),
   .text = "mx takes mail for domains of kind local from everybody; relay also takes mail for others "
-	  "from its clients; reinject takes mail back from a content filter." },
+	  "from its clients; reinject, for mail back from a content filter, refuses every message in this "
+	  "version." },
 { "listeners.*.tls", T_TEXTS, NULL, .kind = &kind_name, ATN(conf_listener, identities, nidentities),
   .text = "Names in tls.identities; the first is used when the peer asks for none of the others." },
 { "listeners.*.implicit_tls", T_BOOL, "false", AT(conf_listener, implicit_tls),
@@ -210,7 +211,7 @@ const struct setting conf_schema[] = {
 { "queue.concurrency", T_NUMBER, "20", .min = 1, .max = 1000, AT(conf, queue.concurrency),
   .text = "Connections to one destination at a time." },
 { "queue.active", T_NUMBER, "2000", .min = 10, .max = 1000000, AT(conf, queue.active),
-  .text = "Messages that one worker holds in memory for delivery." },
+  .text = "Recipients that one worker has in hand for delivery; the rest waits in the database." },
 
 { "delivery", T_SECTION, NULL, .text = "Connections to other hosts." },
 { "delivery.ipv4", T_BOOL, "true", AT(conf, delivery.ipv4), .text = "Use IPv4." },

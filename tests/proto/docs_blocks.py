@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Keeps doc/tutorial.md and doc/policy.md true.
+"""Keeps the documents true.
+
+doc/tutorial.md and doc/policy.md:
 
 Every block that is marked as Lua goes through the program:
 
@@ -9,10 +11,12 @@ Every block that is marked as Lua goes through the program:
     ```lua fragment HOOK    what stands in a handler of HOOK
 
 and the reference is compared with the source: hooks and their verdicts, fields and methods of every
-object, matchers, actions, functions. Prints a line a check; ends with 0, 1, or 77 when a program that
+object, matchers, actions, functions. doc/operations.md is compared with the settings and metrics, and what the
+other documents name of the source has to be there. Prints a line a check; ends with 0, 1, or 77 when a program that
 is needed is missing.
 """
 
+import json
 import os
 import re
 import shutil
@@ -160,11 +164,11 @@ def check_blocks(work, cert, key):
 
 # ---- The reference and the source ----
 
-def same(name, documented, real):
+def same(name, documented, real, doc="doc/policy.md"):
     missing, extra = sorted(real - documented), sorted(documented - real)
-    text = (f"not in the reference: {', '.join(missing)}\n" if missing else "") + \
+    text = (f"not in the document: {', '.join(missing)}\n" if missing else "") + \
            (f"not in the source: {', '.join(extra)}\n" if extra else "")
-    report(not text, f"doc/policy.md {name}", text)
+    report(not text, f"{doc} {name}", text)
 
 
 def first_words(table, pattern=r"^\| `(\w+)"):
@@ -221,6 +225,51 @@ def check_functions(reference):
     same("functions that are not available", set(re.findall(r"`gw\.(\w+)`", m.group(1) if m else "")), later)
 
 
+# ---- Documents for those who run it or read it ----
+
+# Settings of delivery that limit nothing.
+NO_LIMITS = {"delivery", "delivery.ipv4", "delivery.ipv6", "delivery.allow_loopback", "limits"}
+SECTIONS = "service|dns|listeners|tls|routes|queue|delivery|limits|policy|dsn|log"
+
+
+def check_operations():
+    text = read("doc/operations.md")
+    rc, out = program("config", "schema")
+    settings = {row["path"] for row in json.loads(out)} if rc == 0 else set()
+    report(bool(settings), "sallyport config schema", out)
+    named = {n for n in re.findall(rf"`((?:{SECTIONS})\.[a-z_.*]+)", text)
+             if not n.startswith("queue.db") and not n.endswith(".lua")}
+    unknown = sorted(named - settings)
+    report(not unknown, "doc/operations.md settings", ", ".join(unknown))
+    same("limits", {n for n in named if n.startswith(("limits.", "delivery."))},
+         {n for n in settings if n.startswith(("limits.", "delivery."))} - NO_LIMITS, "doc/operations.md")
+    same("metrics", set(re.findall(r"`(?:sallyport)?(_\w+)", section(text, "14. Monitoring"))),
+         set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c"))), "doc/operations.md")
+
+
+def is_there(path):
+    """A file or folder of the tree, or a program that is made from one."""
+    if "NAME" in path or "FILE" in path:
+        return True
+    return any(os.path.exists(os.path.join(SRCDIR, path + end)) for end in ("", ".c"))
+
+
+def check_names():
+    """Files and functions that the documents name are there."""
+    words = {"bench_store", "bench_policy"}
+    for directory, _, names in os.walk(os.path.join(SRCDIR, "src")):
+        for name in names:
+            if name.endswith((".c", ".h")):
+                words.update(re.findall(r"\w+", read(os.path.join(directory, name))))
+    for doc in ("README", "doc/tour.md", "doc/operations.md", "doc/performance.md", "doc/threat-model.md"):
+        text = read(doc)
+        gone = {p for p in re.findall(r"\b((?:src|tests|doc|scripts|policies)/[\w./-]*\w)", text) if not is_there(p)}
+        text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        if doc in ("doc/tour.md", "doc/performance.md"):
+            gone |= set(re.findall(r"`([a-z][a-z\d]*_[a-z\d_]+)(?:\(\))?`", text)) - words
+        report(not gone, f"{doc} names what is there", ", ".join(sorted(gone)))
+
+
 def main():
     if not os.access(SALLYPORT, os.X_OK):
         print(f"# SKIP {SALLYPORT} is not there")
@@ -239,6 +288,8 @@ def main():
     check_objects(reference)
     check_hooks(reference)
     check_functions(reference)
+    check_operations()
+    check_names()
     print(f"# {failed} failed" if failed else "# all passed")
     return 1 if failed else 0
 
