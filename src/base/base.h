@@ -31,6 +31,10 @@ void failpoint(const char *name);
 #define failpoint(name) ((void)0)
 #endif
 
+/* Makes a directory, 0700, and syncs the one it lies in: else a power cut takes it away with all that
+ * was synced in it (F-3). 0 also when it is there already; -1 with errno. */
+int dir_make(const char *path);
+
 /* Memory: these do not return on failure for requests below 64 KiB (the process ends with a
  * message, and what was acknowledged is on disk). Sizes that a peer chooses go through buf,
  * which fails. */

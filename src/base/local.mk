@@ -2,6 +2,7 @@ libsallyport_a_SOURCES += \
 	src/base/base.h \
 	src/base/buf.c src/base/buf.h \
 	src/base/clock.c src/base/clock.h \
+	src/base/dir.c \
 	src/base/err.c src/base/err.h \
 	src/base/log.c src/base/log.h \
 	src/base/mailbox.c src/base/mailbox.h \

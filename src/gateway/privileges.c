@@ -47,7 +47,7 @@ privileges_own(const char *path, const char *user, struct err *err)
 {
 	struct passwd *pw = user == NULL ? NULL : getpwnam(user);
 
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+	if (dir_make(path) != 0) {
 		err_set(err, "%s: cannot be created: %s", path, strerror(errno));
 		return -1;
 	}

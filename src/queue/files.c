@@ -39,7 +39,7 @@ files_check_dir(const char *path, struct err *err)
 		return -1;
 	}
 	dir_of(dir, path);
-	if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+	if (dir_make(dir) != 0) {
 		err_set(err, "queue directory %s: %s", dir, strerror(errno));
 		return -1;
 	}

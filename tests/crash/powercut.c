@@ -7,10 +7,11 @@
  * later the program is confined.
  *
  * Names too: creating, renaming and removing last only from the next sync of the directory on; at the
- * cut the first k of those that wait have lasted (file systems log them in order). The shared memory
- * of the WAL index is lost, as in life.
+ * cut the first k of those that wait have lasted (file systems log them in order). A directory that
+ * was made goes with all that is in it until its parent is synced. The shared memory of the WAL index is
+ * lost, as in life.
  *
- *   POWERCUT_DIR    the directory of the queue, absolute; only its queue.db* files are looked after
+ *   POWERCUT_DIR    the directory of the queue, absolute and without links; only its queue.db* files are looked after
  *   POWERCUT_DISK   where images go
  *   POWERCUT_AT     EVENT:N, the cut is at the N-th: `sync` before a sync has done anything, `synced`
  *                   after it, `write` after a write, `dbwrite` after one to the database itself (a
@@ -62,7 +63,8 @@ struct name {			/* a directory entry; image -1: removed */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char dir[PATH_MAX];
+static char dir[PATH_MAX], parent_dir[PATH_MAX];
+static bool dir_lasts;
 static const char *event, *arm;
 static long left;		/* events until the cut; 0 none will be */
 static bool keeps;
@@ -70,7 +72,7 @@ static unsigned seed;
 static useconds_t slow;
 static int log_fd = -1, names_fd = -1;
 static struct image images[FILES];
-static short of_fd[FDS];	/* image + 1; -1 the directory; 0 neither */
+static short of_fd[FDS];	/* image + 1; -1 the directory, -2 its parent; 0 none of these */
 static struct name durable[NAMES], waiting[NAMES];	/* what the disk has; changes to it, in order */
 static size_t ndurable, nwaiting;
 
@@ -305,7 +307,7 @@ cut(void)
 			some_reach_disk(&images[i], fd);
 	}
 	names_last(keeps || nwaiting == 0 ? nwaiting : (size_t)rand_r(&seed) % (nwaiting + 1));
-	for (size_t i = 0; i < ndurable; i++)
+	for (size_t i = 0; i < ndurable && (dir_lasts || keeps); i++)
 		if (durable[i].image >= 0 && dprintf(names_fd, "%s %d\n", durable[i].text, durable[i].image) < 0)
 			broken("names");
 	_exit(STATUS);
@@ -366,8 +368,14 @@ begin(void)
 	struct dirent *e;
 	DIR *d;
 
-	if (text == NULL || realpath(text, dir) == NULL || getenv("POWERCUT_DISK") == NULL)
+	if (text == NULL || getenv("POWERCUT_DISK") == NULL)
 		return;
+	snprintf(parent_dir, sizeof parent_dir, "%s", text);
+	if (strrchr(parent_dir, '/') != NULL)
+		*strrchr(parent_dir, '/') = '\0';
+	dir_lasts = realpath(text, dir) != NULL;
+	if (!dir_lasts)
+		snprintf(dir, sizeof dir, "%s", text);
 	names_fd = on_disk("names");
 	for (size_t i = 0; i < FILES; i++) {
 		char name[16];
@@ -419,8 +427,7 @@ opened(int fd)
 	n = readlink(proc, path, sizeof path - 1);
 	path[n < 0 ? 0 : n] = '\0';
 	if (S_ISDIR(st.st_mode)) {
-		if (strcmp(path, dir) == 0)
-			of_fd[fd] = -1;
+		of_fd[fd] = strcmp(path, dir) == 0 ? -1 : strcmp(path, parent_dir) == 0 ? -2 : 0;
 		return;
 	}
 	name = name_of(path);
@@ -595,7 +602,7 @@ do_sync(int fd)
 {
 	struct image *im = of(fd);
 
-	if (im == NULL && (fd < 0 || fd >= FDS || of_fd[fd] != -1))
+	if (im == NULL && (fd < 0 || fd >= FDS || of_fd[fd] >= 0))
 		return 0;
 	if (slow > 0)
 		usleep(slow);
@@ -604,8 +611,10 @@ do_sync(int fd)
 	if (im != NULL) {
 		sync_image(im, fd);
 		note("sync %s\n", is_log(fd) ? "log" : "database");
-	} else {
+	} else if (of_fd[fd] == -1) {
 		names_last(nwaiting);
+	} else {
+		dir_lasts = true;
 	}
 	happens("synced");
 	pthread_mutex_unlock(&lock);

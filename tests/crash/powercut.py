@@ -97,6 +97,10 @@ def first_start(t):
         t.check(n > 2, f"no cut came at {kind}")
         shutil.rmtree(os.path.dirname(r.db))
         os.makedirs(os.path.dirname(r.db), mode=0o700)
+    # The directory is made at the first start, and must be as durable as what is in it.
+    shutil.rmtree(os.path.dirname(r.db))
+    t.check(life(r, "reply:2", 1), "no reply")
+    t.check(r.ledger.acknowledged > 0, "nothing was acknowledged")
     print(f"# {cuts} cuts on the first start")
 
 
