@@ -2,7 +2,8 @@
 # longer walks and longer tables.
 HOSTILE_CLIENT = \
 	tests/proto/hostile_client_commands.py \
-	tests/proto/hostile_client_data.py
+	tests/proto/hostile_client_data.py \
+	tests/proto/hostile_client_tls.py
 PROTO_TESTS += $(HOSTILE_CLIENT)
 SOAK_TESTS += $(HOSTILE_CLIENT)
 EXTRA_DIST += tests/proto/hostile_client_kit.py

@@ -17,9 +17,9 @@ import os
 import random
 import re
 import ssl
-import threading
 
 import case
+from lab.client import pieces, tls_context
 from lab.nexthop import NextHop
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -272,10 +272,9 @@ class MemoryTls:
     def __init__(self, sock, ctx=None, sni=None, session=None):
         self.sock = sock
         self.read, self.write = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = (ctx or case.tls_context()).wrap_bio(self.read, self.write, server_hostname=sni, session=session)
+        self.tls = (ctx or tls_context()).wrap_bio(self.read, self.write, server_hostname=sni, session=session)
 
     def flush(self, cut=None):
-        from lab.client import pieces
         for piece in pieces(self.write.read(), cut):
             self.sock.sendall(piece)
 
@@ -311,5 +310,3 @@ def resident_kib(gw):
     with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as f:
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
-
-lock = threading.Lock()
