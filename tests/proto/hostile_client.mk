@@ -3,6 +3,7 @@
 HOSTILE_CLIENT = \
 	tests/proto/hostile_client_commands.py \
 	tests/proto/hostile_client_data.py \
+	tests/proto/hostile_client_limits.py \
 	tests/proto/hostile_client_tls.py
 PROTO_TESTS += $(HOSTILE_CLIENT)
 SOAK_TESTS += $(HOSTILE_CLIENT)

@@ -7,7 +7,7 @@ import random
 import re
 
 import case
-from hostile_client_kit import (BARE, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, ROOM, SOAK, SYNTAX, TOO_LONG,
+from hostile_client_kit import (BARE, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, room, SOAK, SYNTAX, TOO_LONG,
                                 UNKNOWN, Scenario, play, recording_hop, run_steps, Transcript)
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -19,7 +19,7 @@ BIG = [None, 2]         # where there are too many octets to send each alone
 
 def gateway(t, **options):
     hop = recording_hop(t, **options)
-    return t.gateway(hop_port=hop.port, over=ROOM), hop
+    return t.gateway(hop_port=hop.port, over=room()), hop
 
 
 @case.register("lines-that-are-too-long", "X-11", "X-12", "M-04")

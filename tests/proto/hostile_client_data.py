@@ -5,7 +5,7 @@ import itertools
 import random
 
 import case
-from hostile_client_kit import (BARE_CR_LF, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, ROOM, SOAK, Scenario,
+from hostile_client_kit import (BARE_CR_LF, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, room, SOAK, Scenario,
                                 in_threads,
                                 play, recording_hop, split_data, transactions, without_trace)
 
@@ -20,7 +20,7 @@ BY_DATA = {"chunking": False}
 
 def gateway(t, hop_options=None, **options):
     hop = recording_hop(t, **(hop_options or BY_DATA))
-    return t.gateway(hop_port=hop.port, over=case.merge({**ROOM}, options)), hop
+    return t.gateway(hop_port=hop.port, over=room(options)), hop
 
 
 def content_step(content):
@@ -173,7 +173,7 @@ def no_header(t):
     """A body that begins like the rest of a field does not become part of our trace field; an empty line
     is put where the header ends."""
     hop = recording_hop(t, **BY_DATA)
-    gw = t.gateway(hop_port=hop.port, over=ROOM, policy="""
+    gw = t.gateway(hop_port=hop.port, over=room(), policy="""
 gw.on("message", function(session, message)
   if message.from.localpart == "edit" then
     message:add_header("X-Top", "1")
@@ -305,7 +305,7 @@ def sizes(t):
 def large(t):
     """The header is there for policies, and for TLS-Required, in a message of any size."""
     hop = recording_hop(t)
-    gw = t.gateway(hop_port=hop.port, over=ROOM, policy="""
+    gw = t.gateway(hop_port=hop.port, over=room(), policy="""
 gw.on("message", function(session, message)
   local s = message:subject()
   if s and s:find("[secret]", 1, true) then return gw.reject { text = "seen " .. message.tls_required_no } end

@@ -36,9 +36,11 @@ SYNTAX, UNKNOWN, TOO_LONG = "500 5.5.2 Control", "500 5.5.1 Command not", "500 5
 BARE = "500 5.5.2 Lines end in CR LF"
 EVIL = b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<b@gw.example>\r\nDATA\r\nSubject: evil\r\n\r\n.\r\n"
 
-# Room for replays: limits have cases of their own.
-ROOM = {"limits": {"errors": 10000, "soft_errors": 0, "junk": 10000, "sessions_per_address": 5000},
-        "listeners": {"inbound": {"max_size": "1M", "max_rcpts": 100}}}
+
+def room(over=None):
+    """Configuration with room for replays, `over` merged in: limits have cases of their own."""
+    return case.merge({"limits": {"errors": 10000, "soft_errors": 0, "junk": 10000, "sessions_per_address": 5000},
+                       "listeners": {"inbound": {"max_size": "1M", "max_rcpts": 100}}}, over or {})
 
 
 class Scenario:
@@ -294,8 +296,17 @@ class MemoryTls:
                     self.read.write_eof()
 
 
-def in_threads(work, items):
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+def hello_octets(**ctx_options):
+    """A ClientHello."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = tls_context(**ctx_options).wrap_bio(incoming, outgoing, server_hostname="gw.example")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+def in_threads(work, items, threads=THREADS):
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, items))
 
 

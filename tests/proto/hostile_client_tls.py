@@ -8,7 +8,7 @@ import subprocess
 import warnings
 
 import case
-from hostile_client_kit import ROOM, MemoryTls, in_threads, recording_hop
+from hostile_client_kit import room, MemoryTls, hello_octets, in_threads, recording_hop
 from lab.client import tls_context
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -19,7 +19,7 @@ warnings.simplefilter("ignore", DeprecationWarning)     # the versions that must
 def gateway(t, policy=None):
     hop = recording_hop(t)
     ports = case.free_port(), case.free_port()
-    over = case.merge({**ROOM}, {"listeners": {
+    over = room({"listeners": {
         "implicit": {"bind": [f"127.0.0.1:{ports[0]}"], "tls": "gw", "implicit_tls": True},
         "strict": {"bind": [f"127.0.0.1:{ports[1]}"], "tls": "gw", "starttls": "required"}}})
     return t.gateway(hop_port=hop.port, over=over, policy=policy), hop
@@ -44,15 +44,6 @@ def clear_words(octets):
             return octets
         octets = octets[5 + int.from_bytes(octets[3:5], "big"):]
     return b""
-
-
-def hello_octets(**ctx_options):
-    """A ClientHello."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = tls_context(**ctx_options).wrap_bio(incoming, outgoing, server_hostname="gw.example")
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
 
 
 def at_starttls(t, gw, listener="inbound"):
@@ -233,14 +224,15 @@ def versions(t):
     with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{gw.port('implicit')}", "-tls1_2"],
                           stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as p:
-        p.stdin.write(b"R\n")
-        p.stdin.flush()
         said = b""
         while b"no renegotiation" not in said and b"handshake failure" not in said:
             data = p.stdout.read1(65536)
             if not data:
                 break
             said += data
+            if b"\n220 " in said and b"RENEGOTIATING" not in said:
+                p.stdin.write(b"R\n")
+                p.stdin.flush()
         p.stdin.close()
     t.has(said, b"RENEGOTIATING", "openssl")
     t.check(b"no renegotiation" in said or b"handshake failure" in said, f"openssl: {said[-600:]}")
