@@ -3,6 +3,7 @@ without measure, sizes that are not true, loops; and that what is accepted leave
 
 import itertools
 import random
+import re
 
 import case
 from hostile_client_kit import (BARE_CR_LF, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, room, SOAK, Scenario,
@@ -144,7 +145,7 @@ def round_trip(t):
     """In by DATA and by BDAT, out by DATA and by BDAT: the octets are the same but for our trace field; a
     message that already had doubled dots keeps them."""
     rng = random.Random(8689)
-    contents = [random_content(rng) for _ in range(400 if SOAK else 15)]
+    contents = [random_content(rng) for _ in range(400 if SOAK else 8)]
     contents += [HEAD + b".\r\n" * 30000, HEAD + b"x" * 700000 + b"\r\n", HEAD + b"\x80" * 300000 + b"\r\n.\r\n",
                  b"X: " + b"y" * 200000 + b"\r\n\r\n" + b"z\r\n" * 150000, b"\r\nbody\r\n", b"Subject: x\r\n\r\n",
                  b"Subject: x\r\n",
@@ -175,7 +176,7 @@ def no_header(t):
     hop = recording_hop(t, **BY_DATA)
     gw = t.gateway(hop_port=hop.port, over=room(), policy="""
 gw.on("message", function(session, message)
-  if message.from.localpart == "edit" then
+  if message.from.localpart:find("edit", 1, true) then
     message:add_header("X-Top", "1")
     message:add_header("X-End", "2", "end")
   end
@@ -186,17 +187,18 @@ end, { name = "add.fields" })""")
              (b".\r\n", b"\r\n.\r\n"), (b": x\r\n", b"\r\n: x\r\n"), (b"A b: c\r\n", b"\r\nA b: c\r\n"), (b"", b""),
              (b"A: b\r\n", b"A: b\r\n"), (b"\r\n c\r\n", b"\r\n c\r\n"),
              (b"A: b\r\n \r\n c\r\n\r\nd\r\n", b"A: b\r\n \r\n c\r\n\r\nd\r\n")]
-    for content, out in cases:
-        for sender in ("a", "edit"):
-            c = t.client(gw)
-            c.ehlo()
-            c.send_message(f"{sender}@client.example", "b@gw.example", content)
-            c.quit()
-            n = len(hop.accepted)
-            gw.wait_queue_empty()
-            got = hop.accepted[-1].data
-            t.check(len(hop.accepted) >= n, "arrived")
-            if sender == "a":
+    c = t.client(gw)
+    c.ehlo()
+    for number, (content, _) in enumerate(cases):
+        for kind in ("a", "edit"):
+            c.send_message(f"{kind}.{number}@client.example", "b@gw.example", content)
+    c.quit()
+    hop.wait_messages(2 * len(cases))
+    came = {re.search("<(.*)@", m.mail).group(1): m.data for m in hop.accepted}
+    for number, (content, out) in enumerate(cases):
+        for kind in ("a", "edit"):
+            got = came[f"{kind}.{number}"]
+            if kind == "a":
                 t.eq(without_trace(got), out, f"{content!r} arrives")
             else:
                 head = without_trace(got).partition(b"\r\n\r\n")[0].removesuffix(b"\r\n")

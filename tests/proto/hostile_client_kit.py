@@ -248,6 +248,7 @@ def play(t, gw, hop, scenarios, cuts=None, listener="inbound", **options):
         t.eq(run.said, want.said, f"{run.label}: replies, against {want.label}")
     if hop is not None:
         compare(t, gw, hop, runs)
+    check_log(t, gw)
     return runs
 
 
@@ -264,6 +265,21 @@ def compare(t, gw, hop, runs):
         got[re.search(rb"<[^>]*>", sender).group(), content] += 1
     for key in sorted(set(want) | set(got)):
         t.eq(got[key], want[key], f"times that {key[0]} arrived with {key[1][:300]!r}")
+
+
+# What no line of a log may hold: controls, C1, line separators, marks that reorder text (X-71).
+UNFIT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]")
+
+
+def check_log(t, gw):
+    """One line an event, and each of them printable."""
+    with open(gw.log_path, "rb") as f:
+        lines = f.read().split(b"\n")
+    for line in lines[:-1]:
+        text = line.decode("utf-8", "replace")
+        t.check(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning|error|notice) ", text),
+                f"a log line of its own: {text!r}")
+        t.check(not UNFIT.search(text), f"log: {text!r}")
 
 
 # ---- TLS in pieces ----
