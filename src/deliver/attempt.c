@@ -331,6 +331,17 @@ others(const struct attempt *a)
 	return n;
 }
 
+/* No host of this pass came to the point where a message could have been sent, and none for a reason
+ * that has to do with this message: its neighbours would fare no better. */
+static bool
+nobody_answered(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->nverdicts; i++)
+		if (a->verdicts[i].reason != TRUST_UNREACHABLE)
+			return false;
+	return !a->saw_ready && !a->policy_skipped;
+}
+
 /* One more connection was not to be had while others to this destination work: that is a limit of
  * theirs, not a failure of this message, which goes back to the head of the queue. It is tried again
  * when one of the others ends, so it cannot spin; and not for ever. If those fail, too, the last of
@@ -338,11 +349,8 @@ others(const struct attempt *a)
 static bool
 may_put_back(const struct attempt *a)
 {
-	if (a->saw_ready || a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
+	if (!nobody_answered(a) || a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
 		return false;
-	for (size_t i = 0; i < a->nverdicts; i++)
-		if (a->verdicts[i].reason != TRUST_UNREACHABLE)
-			return false;
 	for (size_t i = 0; i < a->item->n; i++)
 		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
 			return false;
@@ -355,7 +363,7 @@ put_back(struct attempt *a)
 	struct dest *t = a->dest;
 	struct item *it = a->item;
 
-	dest_limit(t, others(a));
+	dest_full(t, others(a));
 	log_debug("destination takes no more connections", LOG_S("domain", t->next_hop),
 	    LOG_U("limit", t->limit), LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
 	it->put_back++;
@@ -390,11 +398,11 @@ hosts_over(struct attempt *a)
 		return;
 	}
 	conclude(a);
-	if (!a->saw_connection && a->dest->nconns == 0 && a->verdicts[0].reason == TRUST_UNREACHABLE &&
-	    a->item->rcpts[0].out.kind == OUT_DEFERRED) {
-		/* Nobody answers: what waits behind this item would wait for the same timeouts. */
-		outcome_set(&like, OUT_DEFERRED, 0, "4.4.1", "connect", "unreachable", a->last_text);
-		dest_limit(a->dest, 1);		/* when it is back, it is asked by one at first */
+	if (nobody_answered(a) && a->dest->nconns == 0 && a->item->rcpts[0].out.kind == OUT_DEFERRED) {
+		/* What waits behind this item would wait for the same timeouts and refusals. */
+		outcome_set(&like, OUT_DEFERRED, 0, a->item->rcpts[0].out.status, "connect", "unreachable",
+		    a->last_reply != NULL ? a->last_reply : a->last_text);
+		dest_away(a->dest);
 		dest_fail_waiting(a->dest, &like);
 		outcome_clear(&like);
 	}
@@ -718,7 +726,7 @@ attempt_ready(struct attempt *a, const struct smtp_client_info *info)
 
 	if (a->ticket != 0 || a->auditing)	/* what is under way goes on by itself */
 		return;
-	a->saw_connection = a->saw_ready = true;
+	a->saw_ready = true;
 	conn_facts(a->conn, info, &a->facts);
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &a->verdict);
@@ -734,8 +742,6 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 
 	a->fetch_no++;		/* content that is on its way is for the connection that was */
 	remember_reply(a, code, status, text, code != 0);
-	if (why != SMTP_END_CONNECT && why != SMTP_END_TIMEOUT)
-		a->saw_connection = true;
 	c->attempt = NULL;
 	a->conn = NULL;
 	conn_free(c);

@@ -129,6 +129,8 @@ struct dest {
 	unsigned attempts;		/* under way */
 	unsigned unsaved;		/* over, and their results not yet on disk */
 	unsigned limit;			/* of them, learned from hosts that took no more; 0: as configured */
+	unsigned good, patience;	/* successes at that limit, and how many raise it */
+	int64_t rest_until_ms;		/* monotonic: nobody answered; nothing is tried before */
 	bool no_bdat;			/* a host lists CHUNKING and does not know BDAT */
 	TAILQ_HEAD(, conn) conns;
 	unsigned nconns;
@@ -184,8 +186,7 @@ struct attempt {
 	struct buf seen;		/* "mx1=no-starttls ..." for evidence */
 	bool last_resort;		/* second pass, for notices (D3, D6) */
 	bool policy_skipped;		/* some host was left out by a hook */
-	bool saw_connection;		/* some host answered */
-	bool saw_ready;			/* and a transaction might have begun */
+	bool saw_ready;			/* some host came so far that a transaction might have begun */
 
 	/* the present host */
 	duty_mask hop_duties;		/* added by hooks */
@@ -284,8 +285,10 @@ void dest_attempt_over(struct dest *t);		/* one attempt less */
 /* A result went to the store, and is on disk. The pause that too many of them make ends here. */
 void dest_result_posted(struct dest *t);
 void dest_result_saved(struct dest *t);
-void dest_limit(struct dest *t, unsigned limit);	/* so many attempts at a time, for now */
-void dest_succeeded(struct dest *t);		/* one more of them may be tried */
+/* Hosts work and take no more connections than `others`; or nobody answers at all. */
+void dest_full(struct dest *t, unsigned others);
+void dest_away(struct dest *t);
+void dest_succeeded(struct dest *t);		/* a message was taken */
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

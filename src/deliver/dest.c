@@ -16,6 +16,10 @@
 #define UNSAVED_A_SLOT 4
 #define STORAGE_AGAIN_MS 1000		/* while the queue's disk has failed */
 #define EMPTY_MS 60000			/* how long an unused destination is remembered */
+#define REST_PART 100			/* of the first retry interval, when nobody answers */
+#define REST_MIN_MS 100
+#define REST_MAX_MS 5000		/* what waits meanwhile is in memory, of which others need a share */
+#define FULL_PATIENCE 25		/* messages taken before one connection more is tried */
 
 struct hostlist *
 hostlist_ref(struct hostlist *h)
@@ -463,9 +467,7 @@ is_prepared(struct dest *t)
 
 /* ---- Running ---- */
 
-/* X-53: the configured number, or less where the hosts said so: by refusing one connection more
- * while others work, or by having been away. Each success allows one more, so that what has piled
- * up for a host that is back comes to it the slower the fewer connections it takes. */
+/* the configured number, or less where the hosts said so. */
 static unsigned
 concurrency(const struct dest *t)
 {
@@ -474,18 +476,52 @@ concurrency(const struct dest *t)
 	return t->limit > 0 && t->limit < most ? t->limit : most;
 }
 
+/* One connection more is tried now and then, not with every message: each try costs the host. */
 void
-dest_limit(struct dest *t, unsigned limit)
+dest_full(struct dest *t, unsigned others)
 {
-	t->limit = limit > 0 ? limit : 1;
+	t->limit = others > 0 ? others : 1;
+	t->patience = FULL_PATIENCE;
+	t->good = 0;
+}
+
+/* What is due or new in the next moments waits for one probe instead of being one each. Once it gets
+ * through, each success allows one more beside it, so that what has piled up for a host that is
+ * back comes to it the slower the fewer it takes. */
+void
+dest_away(struct dest *t)
+{
+	const struct conf *c = t->prep == NULL ? NULL : policy_gen_conf(t->prep->gen);
+	int64_t ms = c == NULL || c->queue.nretry == 0 ? REST_MAX_MS : c->queue.retry_ms[0] / REST_PART;
+
+	ms = ms < REST_MIN_MS ? REST_MIN_MS : ms > REST_MAX_MS ? REST_MAX_MS : ms;
+	t->rest_until_ms = clock_mono_ms() + ms / 2 + arc4random_uniform((uint32_t)ms);
+	t->limit = t->patience = 1;
+	t->good = 0;
 }
 
 void
 dest_succeeded(struct dest *t)
 {
-	if (t->limit > 0 && t->prep != NULL &&
-	    ++t->limit >= policy_gen_conf(t->prep->gen)->queue.concurrency)
+	t->rest_until_ms = 0;
+	if (t->limit == 0 || t->prep == NULL || ++t->good < t->patience)
+		return;
+	t->good = 0;
+	if (++t->limit >= policy_gen_conf(t->prep->gen)->queue.concurrency)
 		t->limit = 0;
+}
+
+/* True: not now, but soon. */
+static bool
+is_resting(struct dest *t)
+{
+	int64_t left = t->rest_until_ms == 0 ? 0 : t->rest_until_ms - clock_mono_ms();
+	struct timeval later = { left / 1000, left % 1000 * 1000 };
+
+	if (left <= 0)
+		return false;
+	evtimer_add(t->again, &later);
+	return true;
 }
 
 void
@@ -527,6 +563,8 @@ dest_run(struct dest *t)
 		evtimer_add(t->again, &again);
 		return;
 	}
+	if (!TAILQ_EMPTY(&t->waiting) && is_resting(t))
+		return;
 	while (!TAILQ_EMPTY(&t->waiting)) {
 		struct item *it = TAILQ_FIRST(&t->waiting);
 

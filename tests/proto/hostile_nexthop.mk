@@ -1,3 +1,5 @@
 # Next hops that misbehave in every way, and lookups that fail in every way (security.md X-32 to X-53).
 PROTO_TESTS += tests/proto/hostile_nexthop.py
+PROTO_TESTS += tests/proto/hostile_nexthop_queue.py
+SOAK_TESTS += tests/proto/hostile_nexthop_queue.py
 EXTRA_DIST += tests/lab/hostile.py tests/proto/hostile_nexthop_ways.py

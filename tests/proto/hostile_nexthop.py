@@ -137,7 +137,7 @@ class Matrix:
         self.gw = t.gateway(hop_port=self.hops.port, over={
             "service": {"workers": 2},
             "routes": {"inside": {"names": ["inside.example"], "assert_secure_lookup": True}},
-            "queue": {"retry": ["1h"]}, "log": {"level": "info"}, "dns": {"timeout": "30s"},
+            "queue": {"retry": ["2m"]}, "log": {"level": "info"}, "dns": {"timeout": "30s"},
             "delivery": {"idle": "1s", "connect": DEADLINE, "reply": DEADLINE, "handshake": DEADLINE,
                          "block": DEADLINE, "final": DEADLINE}})
 
