@@ -58,9 +58,8 @@ struct dns_reply {
 	uint32_t ttl;
 	char canon[256];	/* "" when it cannot be written as text */
 	size_t n;
-	size_t names_n;
 	struct dns_rr rr[DNS_MAX_RECORDS];		/* points into the packet or into names */
-	uint8_t names[DNS_MAX_RECORDS * 258];		/* rdata whose names were compressed */
+	uint8_t names[DNS_MAX_RECORDS][2 + 255];	/* rdata whose names were compressed */
 };
 /* One DNS message, its question and answer sections, following CNAMEs from the question. */
 void dns_reply_parse(struct dns_reply *r, const uint8_t *pkt, size_t n, uint16_t type);

@@ -134,27 +134,45 @@ next_record(struct walk *w, struct record *r)
 	return true;
 }
 
+/* Where the next record goes. Past the cap an MX record takes the place of the one that is preferred
+ * least, or of none: resolvers turn the records round, and the best ones must not be cut off (X-38). */
+static size_t
+slot_for(const struct dns_reply *out, const struct walk *w, const struct record *r)
+{
+	size_t worst = 0;
+
+	if (out->n < DNS_MAX_RECORDS || r->type != DNS_MX || r->rdata_n < 2)
+		return out->n;
+	for (size_t i = 1; i < out->n; i++)
+		if (get16(out->rr[i].data) > get16(out->rr[worst].data))
+			worst = i;
+	return get16(w->p + r->rdata) < get16(out->rr[worst].data) ? worst : out->n;
+}
+
 /* Rdata of types that hold a name (RFC 1035 3.3) is copied with the compression undone. */
 static bool
 add_record(struct dns_reply *out, const struct walk *w, const struct record *r)
 {
-	struct dns_rr *rr = &out->rr[out->n];
-	uint8_t *to = out->names + out->names_n;
-	size_t fixed = r->type == DNS_MX ? 2 : 0, len;
+	size_t fixed = r->type == DNS_MX ? 2 : 0, len, at = slot_for(out, w, r);
+	struct dns_rr rr = { w->p + r->rdata, r->rdata_n };
+	uint8_t name[255];
 
-	if (r->type != DNS_MX && r->type != DNS_CNAME && r->type != DNS_PTR) {
-		rr->data = w->p + r->rdata;
-		rr->n = r->rdata_n;
-	} else {
+	if (r->type == DNS_MX || r->type == DNS_CNAME || r->type == DNS_PTR) {
 		if (r->rdata_n <= fixed || dns_wire_name(w->p, r->rdata + r->rdata_n,
-		    r->rdata + fixed, to + fixed, &len) != r->rdata + r->rdata_n)
+		    r->rdata + fixed, name, &len) != r->rdata + r->rdata_n)
 			return false;
-		memcpy(to, w->p + r->rdata, fixed);
-		rr->data = to;
-		rr->n = fixed + len;
-		out->names_n += rr->n;
+		if (at == DNS_MAX_RECORDS)
+			return true;
+		memcpy(out->names[at], w->p + r->rdata, fixed);
+		memcpy(out->names[at] + fixed, name, len);
+		rr.data = out->names[at];
+		rr.n = fixed + len;
 	}
-	out->n++;
+	if (at == DNS_MAX_RECORDS)
+		return true;
+	out->rr[at] = rr;
+	if (at == out->n)
+		out->n++;
 	return true;
 }
 
@@ -209,8 +227,7 @@ collect(struct dns_reply *out, struct walk *w, unsigned count, const uint8_t *na
 	while (count-- > 0) {
 		if (!next_record(w, &r))
 			return false;
-		if (r.type != type || r.class != 1 || out->n == DNS_MAX_RECORDS ||
-		    !same_name(r.owner, r.owner_n, name, name_n))
+		if (r.type != type || r.class != 1 || !same_name(r.owner, r.owner_n, name, name_n))
 			continue;
 		if (!add_record(out, w, &r))
 			return false;
@@ -230,7 +247,7 @@ dns_reply_parse(struct dns_reply *out, const uint8_t *pkt, size_t n, uint16_t ty
 	int step = 0;
 
 	out->status = DNS_SERVFAIL;
-	out->n = out->names_n = 0;
+	out->n = 0;
 	out->ttl = UINT32_MAX;
 	out->canon[0] = '\0';
 	if (n < 12 || get16(pkt + 4) != 1)

@@ -80,7 +80,7 @@ def away_and_back(t):
     """The next hop resets everything, then is back: jittered times that survive a restart, few probes
     while it is away, one connection first and never more than allowed when it is back."""
     gw, (hop,) = setup(t, Way("away", at={"CONNECT": rst}),
-                       {"queue": {"retry": ["10m", "1h"], "concurrency": 5, "max_messages": 0}, "delivery": {"idle": "1s"}})
+                       {"queue": {"retry": ["2m", "1h"], "concurrency": 5, "max_messages": 0}, "delivery": {"idle": "1s"}})
     # The rest after a failure is a part of the first interval; the sends below take longer.
     subjects = send_many(t, gw, MANY)
     gw.wait_for(lambda: all(r["attempts"] == 1 for r in recipients(gw)), 300, "a first attempt for all")
@@ -152,7 +152,7 @@ def slow_peer(t):
     gw, (slow, other) = setup(t, Way("slow", at={"BODY": stop_reading}, rcvbuf=4096), {
         "domains": [{"match": ["gw.example"], "kind": "local", "route": "inside"},
                     {"match": ["other.example"], "kind": "local", "route": "inside2"}],
-        "queue": {"retry": ["1h"]}, "delivery": {"block": "8s", "final": "8s"}}, [Way("good")])
+        "queue": {"retry": ["1h"]}, "delivery": {"block": "5s", "final": "5s"}}, [Way("good")])
     send_many(t, gw, 1, to="b@other.example")
     gw.wait_for(lambda: taken(other), what="a first message")
     before = resident(gw)

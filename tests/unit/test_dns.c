@@ -58,6 +58,7 @@ START_TEST(mx_rdata)
 }
 END_TEST
 
+/* X-38, F-15: every length from 0 on; less than three octets and some data is no record. */
 START_TEST(tlsa_rdata)
 {
 	struct dns_rr rr = exact("\3\1\1abcdefghijklmnopqrstuvwxyz0123456789ABCD", _i);
