@@ -89,11 +89,11 @@ class FaultyServer(threading.Thread):
         with sock:
             sock.settimeout(5)
             try:
-                n = struct.unpack(">H", sock.recv(2))[0]
-                made = self.reply(sock.recv(n), True)
-                if made is not None:
-                    sock.sendall(struct.pack(">H", len(made)) + made)
-                    sock.recv(1)
+                while True:     # a resolver keeps the connection for its next query
+                    n = struct.unpack(">H", sock.recv(2))[0]
+                    made = self.reply(sock.recv(n), True)
+                    if made is not None:
+                        sock.sendall(struct.pack(">H", len(made)) + made)
             except (OSError, struct.error):
                 pass
 
