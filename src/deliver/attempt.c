@@ -319,18 +319,6 @@ has_last_resort(const struct attempt *a)
 	    a->conf->dsn.protect != DSN_PROTECT_STRICT;
 }
 
-/* How many other attempts of this destination have a connection, or may get one yet. */
-static unsigned
-others(const struct attempt *a)
-{
-	unsigned n = 0;
-	struct conn *c;
-
-	TAILQ_FOREACH(c, &a->dest->conns, link)
-		n += c->attempt != NULL && c->attempt != a;
-	return n;
-}
-
 /* No host of this pass came to the point where a message could have been sent, and none for a reason
  * that has to do with this message: its neighbours would fare no better. */
 static bool
@@ -342,10 +330,10 @@ nobody_answered(const struct attempt *a)
 	return !a->saw_ready && !a->policy_skipped;
 }
 
-/* One more connection was not to be had while others to this destination work: that is a limit of
- * theirs, not a failure of this message, which goes back to the head of the queue. It is tried again
- * when one of the others ends, so it cannot spin; and not for ever. If those fail, too, the last of
- * them finds nobody beside it, and what waits is deferred with it. */
+/* One more connection was not to be had while others to this destination work, rest or may come about:
+ * that is a limit of theirs, not a failure of this message, which goes back to the head of the queue
+ * and is tried again when one of the others has a place. That happens so often and no more. If those
+ * fail, too, the last of them finds nobody beside it, and what waits is deferred with it. */
 static bool
 may_put_back(const struct attempt *a)
 {
@@ -354,7 +342,7 @@ may_put_back(const struct attempt *a)
 	for (size_t i = 0; i < a->item->n; i++)
 		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
 			return false;
-	return others(a) > 0;
+	return a->dest->nconns > 0;
 }
 
 static void
@@ -363,7 +351,7 @@ put_back(struct attempt *a)
 	struct dest *t = a->dest;
 	struct item *it = a->item;
 
-	dest_full(t, others(a));
+	dest_full(t, t->nconns);
 	log_debug("destination takes no more connections", LOG_S("domain", t->next_hop),
 	    LOG_U("limit", t->limit), LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
 	it->put_back++;

@@ -16,6 +16,7 @@
 #define ENVELOPE_MAX (960u * 1024)	/* below what net_write takes */
 #define ADDRESS_MAX 512u	/* octets; RFC 5321 has 256 for a path */
 #define PARAM_MAX 2048u		/* whatever fitted into a command that we accepted */
+#define REPLY_KEPT 4096u
 #define COMMAND_MAX 8192u	/* with all of them, ORCPT grown by its \x{} */
 
 static bool
@@ -48,6 +49,13 @@ txn_fini(struct txn *x)
 	memset(x, 0, sizeof *x);
 }
 
+/* a reply may be 64 KiB, and each recipient has one. What logs and notices show of it is less. */
+static char *
+kept(struct slice text)
+{
+	return slice_dup((struct slice){ text.p, text.n < REPLY_KEPT ? text.n : REPLY_KEPT });
+}
+
 static void
 set_result(struct txn *x, enum smtp_txn_stage stage, int code, const char *status, struct slice text)
 {
@@ -55,7 +63,7 @@ set_result(struct txn *x, enum smtp_txn_stage stage, int code, const char *statu
 	x->r.code = code;
 	snprintf(x->r.status, sizeof x->r.status, "%s", status);
 	free(x->r.text);
-	x->r.text = code == 0 ? NULL : slice_dup(text);
+	x->r.text = code == 0 ? NULL : kept(text);
 }
 
 /* Hands out the result. The owner may free the client meanwhile: callers look before going on. */
@@ -561,7 +569,7 @@ rcpt_reply(struct smtp_client *c, size_t i, int code, const char *status, struct
 	if (x->mail_ok) {
 		x->rcpts[i].code = code;
 		memcpy(x->rcpts[i].status, status, strlen(status) + 1);
-		x->rcpts[i].text = slice_dup(text);
+		x->rcpts[i].text = kept(text);
 		x->naccepted += code / 100 == 2;
 	}
 	if (i + 1 == x->t->nrcpts)
@@ -635,7 +643,7 @@ shut_out(struct txn *x, const char *status, struct slice text)
 	} else if (i <= x->t->nrcpts && x->mail_ok) {
 		x->rcpts[i - 1].code = 421;
 		memcpy(x->rcpts[i - 1].status, status, strlen(status) + 1);
-		x->rcpts[i - 1].text = slice_dup(text);
+		x->rcpts[i - 1].text = kept(text);
 	} else if (x->mail_ok && x->naccepted > 0) {
 		set_result(x, SMTP_AT_DATA, 421, status, text);
 	}

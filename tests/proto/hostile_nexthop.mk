@@ -3,4 +3,5 @@ PROTO_TESTS += tests/proto/hostile_nexthop.py
 PROTO_TESTS += tests/proto/hostile_nexthop_queue.py
 SOAK_TESTS += tests/proto/hostile_nexthop_queue.py
 PROTO_TESTS += tests/proto/hostile_nexthop_dns.py
-EXTRA_DIST += tests/lab/hostile.py tests/proto/hostile_nexthop_ways.py
+SOAK_TESTS += tests/proto/hostile_nexthop_net.py
+EXTRA_DIST += tests/proto/hostile_nexthop_net.py tests/lab/hostile.py tests/proto/hostile_nexthop_ways.py

@@ -245,7 +245,7 @@ def check_notices(wrong, matrix):
             wrong.append(f"{m.label}: {len(failed)} notices")
 
 
-@case.register("every-way", "F-13", *sorted({row for way in WAYS for row in way.rows}), seconds=300)
+@case.register("every-way", "F-13", "X-34", "X-36", *sorted({row for way in WAYS for row in way.rows}), seconds=300)
 def every_way(t):
     """Each way with each kind of mail; then all next hops behave."""
     x = Matrix(t, WAYS)
@@ -274,6 +274,9 @@ def every_way(t):
                 got = end if address_ not in first else f"Q: {attempts[address_]}"
             if got != want and not (len(want) == 1 and got[:1] == want):
                 wrong.append(f"{m.label} {address_}: {got} instead of {want}\n{x.hop[m.label].report()}")
+            if "X-32" in m.way.rows and (attempts[address_][0]["reason"], attempts[address_][0]["status"]) != \
+                    ("protocol", "4.5.0"):
+                wrong.append(f"{m.label}: the reason is not the injection: {attempts[address_][0]}")
         check_hop(wrong, m, x.hop[m.label])
     check_notices(wrong, x)
     for line in x.gw.log_lines():       # what is no UTF-8 is U+FFFD by now

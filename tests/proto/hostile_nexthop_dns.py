@@ -162,10 +162,17 @@ FAULTS = {
     "host-servfail": (lambda s, labels, qtype, is_tcp: s.head(0x8402, 0) if labels[0] == "h" else
                       normal([mx_to("h.host-servfail.f.example")])(s, labels, qtype, is_tcp), "Q"),
 }
-SIGNED = {      # zones of NSD: name, kind of zone, what becomes of plain and of tagged mail
+GATEWAY = "127.0.0.99"      # where the gateway listens on the port that is dialled
+SIGNED = {      # zones of NSD: name, kind of zone, what becomes of plain and of tagged mail, records
     "sound.example": ("signed", "D", "D"), "bogus.example": ("bogus", "Q", "Q"),
     "expired.example": ("expired", "Q", "Q"), "servfail.example": ("servfail", "Q", "Q"),
     "slow.example": ("slow", "Q", "Q"), "lame.example": ("lame", "Q", "Q"),
+    # X-39
+    "null.example": ("signed", "B", "B", "@ MX 0 ."), "self.example": ("signed", "B", "B", "@ MX 10 gw.example."),
+    "here.example": ("signed", "B", "B", f"@ MX 10 mx\nmx A {GATEWAY}"),
+    "alias.example": ("signed", "D", "D", "@ MX 10 mx.sound.example."),
+    "cname.example": ("signed", "D", "B", f"@ MX 10 mx\nmx CNAME other\nother A {HOST}"),     # names another host
+    "ring.example": ("signed", "Q", "Q", "@ MX 10 mx\nmx CNAME xm\nxm CNAME mx"),
 }
 
 
@@ -178,6 +185,7 @@ def setup(t, answers, zones, over=None):
                              {"host": "127.0.0.1"})
     gw = t.gateway(hop_port=hop.port, over=case.merge({
         "queue": {"retry": ["1h"]}, "dns": {"timeout": "4s"}, "log": {"level": "info"},
+        "listeners": {"here": {"bind": [f"{GATEWAY}:{hop.port}"], "role": "mx", "tls": "gw"}},
         "routes": {"inside": {"via": [f"127.0.0.1:{inside.port}"]}}}, over or {}))
     return gw, server, hop, inside
 
@@ -197,7 +205,8 @@ def rows(gw):
 @case.register("every-fault", "F-15", "X-37", "X-38", "X-39", "D1")
 def every_fault(t):
     """Each fault with plain and tagged mail."""
-    zones = {z: Zone(f"@ MX 10 mx\nmx A {HOST}", kind=kind) for z, (kind, *unused) in SIGNED.items()}
+    zones = {z: Zone(more[2] if len(more) > 2 else f"@ MX 10 mx\nmx A {HOST}", kind=kind)
+             for z, (kind, *more) in SIGNED.items()}
     gw, server, hop, inside = setup(t, {k: v[0] for k, v in FAULTS.items()}, zones)
     want = {}
     for flavor in ("plain", "tagged"):
