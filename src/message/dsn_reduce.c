@@ -8,26 +8,40 @@
 
 #include "message/message.h"
 
+/* In the field that says so, and nowhere else: the address in To is a stranger's, and may be
+ * "boundary="@example.org. */
+static bool
+find_boundary(const struct content *c, struct slice *out)
+{
+	static const char mark[] = "boundary=\"";
+	const struct header_field *f;
+	const char *end = NULL;
+	struct header h;
+
+	if (!header_parse(&h, (struct slice){ c->mem, (size_t)c->header_size }))
+		return false;
+	f = header_find(&h, "Content-Type", 1);
+	out->p = f == NULL ? NULL : memmem(f->value.p, f->value.n, mark, sizeof mark - 1);
+	if (out->p != NULL) {
+		out->p += sizeof mark - 1;
+		end = memchr(out->p, '"', (size_t)(f->value.p + f->value.n - out->p));
+		out->n = end == NULL ? 0 : (size_t)(end - out->p);
+	}
+	header_fini(&h);
+	return end != NULL && out->n <= 80;
+}
+
 struct content *
 dsn_reduce(const struct content *c)
 {
-	static const char mark[] = "boundary=\"";
 	char delimiter[100];
-	const char *at, *end, *third = NULL;
+	const char *at, *third = NULL;
 	struct slice boundary;
 	struct buf out;
 	size_t n;
 
-	if (c->mem == NULL)
+	if (c->mem == NULL || !find_boundary(c, &boundary))
 		return NULL;
-	at = memmem(c->mem, (size_t)c->header_size, mark, sizeof mark - 1);
-	if (at == NULL)
-		return NULL;
-	boundary.p = at + sizeof mark - 1;
-	end = memchr(boundary.p, '"', (size_t)c->header_size - (size_t)(boundary.p - c->mem));
-	if (end == NULL || end - boundary.p > 80)
-		return NULL;
-	boundary.n = (size_t)(end - boundary.p);
 	n = (size_t)snprintf(delimiter, sizeof delimiter, "\r\n--%.*s\r\n", (int)boundary.n, boundary.p);
 	at = c->mem;
 	for (int part = 0; part < 3; part++) {

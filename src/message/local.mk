@@ -38,3 +38,7 @@ tests_fuzz_replay_header_SOURCES = tests/fuzz/fuzz_header.c tests/fuzz/replay.c
 tests_fuzz_replay_writer_SOURCES = tests/fuzz/fuzz_writer.c tests/fuzz/replay.c
 tests_fuzz_replay_decode_SOURCES = tests/fuzz/fuzz_decode.c tests/fuzz/replay.c
 FUZZ_NAMES += header writer decode
+check_PROGRAMS += tests/fuzz/replay_dsn
+TESTS += tests/fuzz/replay_dsn
+tests_fuzz_replay_dsn_SOURCES = tests/fuzz/fuzz_dsn.c tests/fuzz/replay.c
+FUZZ_NAMES += dsn

@@ -23,7 +23,8 @@ row_at_time(struct db *db, int64_t ms)
 
 	if (db_row(db, st) != 1)
 		return 1;
-	high = sqlite3_column_int64(st, 0) + 1;
+	high = sqlite3_column_int64(st, 0);
+	high += high < INT64_MAX;	/* a damaged row may have any number */
 	sqlite3_reset(st);
 	st = db_use(db, SQL_EVIDENCE_AT);
 	while (low < high) {

@@ -25,3 +25,7 @@ tests_unit_test_store_crash_LDADD = $(UNIT_LIBS)
 # Not a test: prints figures.
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/unit/store_rig.h
+check_PROGRAMS += tests/fuzz/replay_rows
+TESTS += tests/fuzz/replay_rows
+tests_fuzz_replay_rows_SOURCES = tests/fuzz/fuzz_rows.c tests/fuzz/replay.c
+FUZZ_NAMES += rows

@@ -348,7 +348,9 @@ on_readable(void *owner)
 	struct err err = { "" };
 
 	enter(c);
-	while (is_alive(c) && net_in(c->conn).n > 0) {
+	/* While a kick is to end a transaction of which nothing was sent, no reply belongs to it: what
+	 * comes in stays unread, and the kick finds it there (X-45). */
+	while (is_alive(c) && !c->refuse && !c->cut && net_in(c->conn).n > 0) {
 		enum parse_status st;
 		size_t used;
 

@@ -17,3 +17,7 @@ check_PROGRAMS += tests/unit/test_evidence
 TESTS += tests/unit/test_evidence
 tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c tests/unit/unit.h
 tests_unit_test_evidence_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/fuzz/replay_record
+TESTS += tests/fuzz/replay_record
+tests_fuzz_replay_record_SOURCES = tests/fuzz/fuzz_record.c tests/fuzz/replay.c
+FUZZ_NAMES += record

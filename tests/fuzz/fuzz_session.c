@@ -31,6 +31,11 @@ enum {
 #define MAIL "MAIL FROM:<a@client.example>\r\n"
 #define RCPT "RCPT TO:<b@here.example>\r\n"
 
+/* 2040 octets of a line that may not have more than 2048. */
+#define X40 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define X408 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 "xxxxxxxx"
+#define LONG "NOOP " X408 X408 X408 X408 X408
+
 static const struct start {
 	const char *clear, *secure;	/* secure: NULL for no STARTTLS */
 	bool is_implicit;
@@ -44,6 +49,7 @@ static const struct start {
 	{ HELO "STARTTLS\r\n", HELO, false },
 	{ HELO "STARTTLS\r\n", HELO "MAIL FROM:<a@client.example> REQUIRETLS\r\n", false },
 	{ "", "", true }, { "", HELO, true }, { "", HELO MAIL RCPT "DATA\r\n", true },
+	{ HELO LONG, NULL, false }, { HELO MAIL RCPT "RSET\r\n", NULL, false },
 };
 
 struct run {
@@ -76,8 +82,10 @@ check_message(struct run *r, const struct msg *m)
 		MUST(c->mem[i] != '\n' || (i > 0 && c->mem[i - 1] == '\r'));
 		MUST(c->mem[i] != '\r' || (i + 1 < c->size && c->mem[i + 1] == '\n'));
 	}
-	for (const char *p = m->trace; *p != '\0'; p++)
-		MUST(*p == '\t' || *p == '\r' || *p == '\n' || (*p >= 0x20 && *p < 0x7F));
+	for (const unsigned char *p = (const unsigned char *)m->trace; *p != '\0'; p++) {
+		MUST(*p == '\t' || *p == '\r' || *p == '\n' || (*p >= 0x20 && *p != 0x7F));
+		MUST(*p < 0x80 || (m->flags & MSG_SMTPUTF8) != 0);
+	}
 	buf_printf(&r->story, "[%u %llu %llx]", m->flags, (unsigned long long)c->size,
 	    (unsigned long long)hash64(c->mem, (size_t)c->size));
 }

@@ -1,0 +1,247 @@
+/* A notice made of what strangers wrote: replies of a next hop, addresses, parameters, the header
+ * and body of the original (X-36, X-47, X-2). The first octets are switches, then come texts, each
+ * ended by NUL. Whatever they hold, the notice keeps its form, and body never gets into one about
+ * tagged mail. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message/message_int.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+#define TOKEN "7f3e-only-in-the-body"
+
+enum { TEXTS = 16 };
+
+static char *
+next_text(const uint8_t **at, const uint8_t *end)
+{
+	const uint8_t *nul = memchr(*at, '\0', (size_t)(end - *at));
+	char *s = xstrndup((const char *)*at, (size_t)((nul == NULL ? end : nul) - *at));
+
+	*at = nul == NULL ? end : nul + 1;
+	return s;
+}
+
+/* Stored content has CR LF at the end of each line and nowhere else. */
+static char *
+as_lines(const char *s, const char *before)
+{
+	struct buf b;
+
+	buf_init(&b, 2 * strlen(s) + 100);
+	buf_adds(&b, before);
+	for (; *s != '\0'; s++)
+		if (*s == '\n')
+			buf_adds(&b, "\r\n");
+		else if (*s != '\r')
+			buf_addc(&b, *s);
+	buf_adds(&b, "\r\n");
+	return buf_take(&b);
+}
+
+static bool
+has_8bit(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)p[i] >= 0x80)
+			return true;
+	return false;
+}
+
+static size_t
+count(struct slice in, const char *word)
+{
+	const char *p = in.p, *end = in.p + in.n;
+	size_t n = 0;
+
+	for (; (p = memmem(p, (size_t)(end - p), word, strlen(word))) != NULL; p++)
+		n++;
+	return n;
+}
+
+static void
+check_lines(struct slice text)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		MUST(text.p[i] != '\0');
+		MUST(text.p[i] != '\n' || (i > 0 && text.p[i - 1] == '\r'));
+		MUST(text.p[i] != '\r' || (i + 1 < text.n && text.p[i + 1] == '\n'));
+	}
+	MUST(text.n >= 2 && text.p[text.n - 1] == '\n');
+}
+
+/* No field but those that a notice has: what a stranger wrote began none. */
+static void
+check_header(struct slice header, bool has_hook_fields)
+{
+	static const char *const known[] = { "Date", "From", "To", "Subject", "Message-ID", "In-Reply-To",
+		"References", "Auto-Submitted", "TLS-Required", "Content-Language", "MIME-Version",
+		"Content-Transfer-Encoding", "Content-Type" };
+	struct header h;
+
+	MUST(header_parse(&h, header) && h.end == header.n);
+	for (size_t i = 0; i < h.n; i++) {
+		size_t k = 0;
+
+		while (k < NELEMS(known) && !slice_is_nocase(h.fields[i].name, known[k]))
+			k++;
+		MUST(k < NELEMS(known) ? header_count(&h, known[k]) == 1 : has_hook_fields);
+	}
+	MUST(header_count(&h, "Date") == 1 && header_count(&h, "Content-Type") == 1);
+	header_fini(&h);
+}
+
+/* The parts between the delimiters: two, or three with what is returned; the second is the status,
+ * one group for the message and one for the recipient. */
+static void
+check_parts(const struct content *c, bool *has_third_out)
+{
+	const char *at = NULL, *end, *second;
+	char line[100], last[100];
+	struct slice all = { c->mem, (size_t)c->size }, part;
+	size_t n;
+
+	/* The last thing in the header, whatever stands before it. */
+	for (const char *p = c->mem; (p = memmem(p, (size_t)(c->mem + c->header_size - p),
+	    "boundary=\"", 10)) != NULL;)
+		at = p += 10;
+	MUST(at != NULL);
+	n = strcspn(at, "\"");
+	snprintf(line, sizeof line, "\r\n--%.*s\r\n", (int)n, at);
+	snprintf(last, sizeof last, "\r\n--%.*s--\r\n", (int)n, at);
+	MUST(count(all, line) == 2 || count(all, line) == 3);
+	MUST(count(all, last) == 1);
+	MUST(memcmp(c->mem + c->size - strlen(last), last, strlen(last)) == 0);
+	*has_third_out = count(all, line) == 3;
+	second = memmem(c->mem, (size_t)c->size, line, strlen(line));
+	second = memmem(second + 1, (size_t)(c->mem + c->size - second - 1), line, strlen(line));
+	end = memmem(second + 1, (size_t)(c->mem + c->size - second - 1), line, strlen(line) - 2);
+	MUST(second != NULL && end != NULL);
+	part = (struct slice){ second, (size_t)(end - second) };
+	if (count(part, "Content-Transfer-Encoding: quoted-printable") == 0) {
+		MUST(count(part, "\r\nFinal-Recipient: ") == 1 && count(part, "\r\nAction: ") == 1);
+		MUST(count(part, "\r\nStatus: ") == 1 && count(part, "\r\nDiagnostic-Code: ") <= 1);
+		MUST(count(part, "\r\nRemote-MTA: ") <= 1 && count(part, "\r\n\r\n") == 2);
+	}
+}
+
+static void
+check(const struct msg *m, const struct dsn_request *q, const struct dsn_words *w)
+{
+	struct slice all = { m->content->mem, (size_t)m->content->size };
+	struct content *less;
+	bool third, still;
+
+	MUST(m->from[0] == '\0' && m->nrcpts == 1 && m->rcpts[0].notify == NOTIFY_NEVER);
+	MUST((m->flags & MSG_NOTICE) != 0);
+	check_lines(all);
+	check_header((struct slice){ all.p, (size_t)m->header_size }, w->nheaders > 0);
+	check_parts(m->content, &third);
+	MUST((m->flags & MSG_HAS_8BIT) != 0 || !has_8bit(all.p, all.n));
+	MUST((m->flags & MSG_UTF8_HEADER) != 0 || !has_8bit(all.p, (size_t)m->header_size));
+	if (dsn_is_tagged(q) || w->return_content != RET_FULL)
+		MUST(count(all, TOKEN) == 0);		/* R-82, X-36 */
+	less = dsn_reduce(m->content);
+	MUST((less != NULL) == third);
+	if (less != NULL) {
+		check_lines((struct slice){ less->mem, (size_t)less->size });
+		check_parts(less, &still);
+		MUST(!still && count((struct slice){ less->mem, (size_t)less->size }, TOKEN) == 0);
+		content_unref(less);
+	}
+}
+
+/* A notice read back from a damaged queue. */
+static void
+reduce_anything(const char *text)
+{
+	size_t n = strlen(text);
+	struct content *c = content_from_memory(xstrdup(text), n, n / 2), *less = dsn_reduce(c);
+
+	content_unref(less);
+	content_unref(c);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	static const enum dsn_action kinds[] = { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED };
+	static const char *const all_languages[] = { "en", "de", "fr", NULL };
+	const uint8_t *at = data + 3, *end = data + n;
+	struct msg *orig, *m;
+	struct dsn_request q;
+	struct dsn_rcpt r;
+	struct dsn_words w;
+	char *t[TEXTS], *header, *body;
+	struct err err;
+
+	if (n < 3 || n > 20000)
+		return 0;
+	for (int i = 0; i < TEXTS; i++)
+		t[i] = next_text(&at, end);
+	header = as_lines(t[0], "Subject: original\r\n");
+	body = as_lines(t[1], TOKEN);
+	orig = msg_new();
+	orig->from = xstrdup(t[2][0] == '\0' ? "a@b.example" : t[2]);
+	orig->from_domain = xstrdup("b.example");
+	orig->envid = t[3][0] == '\0' ? NULL : xstrdup(t[3]);
+	orig->ret = data[0] & 4 ? RET_FULL : RET_HDRS;
+	orig->tls_no = data[0] & 8 ? TLS_NO_HONOURED : TLS_NO_ABSENT;
+	orig->flags = (data[0] & 16 ? MSG_REQUIRETLS : 0) | (data[0] & 32 ? MSG_SMTPUTF8 : 0);
+	if (has_8bit(header, strlen(header)))
+		orig->flags |= MSG_HAS_8BIT | MSG_UTF8_HEADER;
+	if (has_8bit(body, strlen(body)))
+		orig->flags |= MSG_HAS_8BIT;
+	orig->received_ms = 1700000000000;
+	r = (struct dsn_rcpt){
+		.address = t[4], .orcpt = t[5][0] == '\0' ? NULL : t[5], .action = kinds[data[0] & 3],
+		.status = t[6], .remote_mta = t[7][0] == '\0' ? NULL : t[7],
+		.reply = t[8][0] == '\0' ? NULL : t[8], .diagnostic = t[9][0] == '\0' ? NULL : t[9],
+		.last_attempt_ms = 1700000000000, .retry_until_ms = 1700000000000,
+	};
+	q = (struct dsn_request){
+		.msg = orig, .rcpts = &r, .nrcpts = 1, .kind = r.action, .reporting_mta = "gw.example",
+		.header = slice_of(header), .body = slice_of(body), .id = 7, .wall_ms = 1700000000000,
+		.return_path_utf8 = !ascii_is_printable(orig->from, strlen(orig->from)), .tagged = (data[0] & 128) != 0,
+		.languages = data[1] & 1 ? all_languages : NULL,
+	};
+	dsn_words_init(&w, &q, t[10]);
+	w.return_content = data[1] & 2 ? RET_FULL : w.return_content;
+	w.redact_diagnostic = (data[1] & 4) != 0;
+	w.redact_hosts = (data[1] & 8) != 0;
+	w.redact_rcpts = (data[1] & 16) != 0;
+	w.redact_received = (data[1] & 32) != 0;
+	w.redact_subject = (data[1] & 64) != 0;
+	w.protect = data[1] & 128 ? DSN_REDACTED : DSN_AS_CONFIGURED;
+	if (data[2] & 1)
+		w.text = xstrdup(t[11]);
+	if (data[2] & 2)
+		w.html = xstrdup(t[12]);
+	if (data[2] & 4)
+		w.footer = xstrdup(t[13]);
+	if (data[2] & 8) {
+		free(w.subject);
+		w.subject = xstrdup(t[14]);
+	}
+	if (data[2] & 16) {
+		w.headers = xcalloc(1, sizeof *w.headers);
+		w.headers[0] = xstrdup(t[15]);
+		w.nheaders = 1;
+	}
+	m = dsn_build(&q, &w, &err);
+	MUST(m != NULL);
+	check(m, &q, &w);
+	reduce_anything(t[0]);
+	msg_unref(m);
+	msg_unref(orig);
+	dsn_words_fini(&w);
+	free(header);
+	free(body);
+	for (int i = 0; i < TEXTS; i++)
+		free(t[i]);
+	return 0;
+}
