@@ -6,3 +6,8 @@ libsallyport_a_SOURCES += \
 	src/ctl/ctl.c src/ctl/ctl.h src/ctl/ctl_int.h \
 	src/ctl/http.c \
 	src/ctl/query.c
+check_PROGRAMS += tests/fuzz/replay_admin
+TESTS += tests/fuzz/replay_admin
+tests_fuzz_replay_admin_SOURCES = tests/fuzz/fuzz_admin.c tests/fuzz/fuzz_random.h tests/fuzz/replay.c
+FUZZ_NAMES += admin
+CLEANFILES += fuzz-admin.sock

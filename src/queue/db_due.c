@@ -195,20 +195,21 @@ store_due_free(struct store_due *d)
 
 /* ---- Handing out ---- */
 
+/* `num` as the table has it, which may be more than a key can say. */
 static bool
-quarantine(struct store *s, struct key k, const char *why)
+quarantine(struct store *s, uint64_t message, int64_t num, const char *why)
 {
 	sqlite3_stmt *st = db_use(&s->db, SQL_QUARANTINE);
 	char reason[128];
 
 	snprintf(reason, sizeof reason, "damaged in the queue: %s", why);
-	db_bind_int(st, 1, (int64_t)k.message);
-	db_bind_int(st, 2, k.num);
+	db_bind_int(st, 1, (int64_t)message);
+	db_bind_int(st, 2, num);
 	db_bind_text(st, 3, reason);
 	if (!db_run(&s->db, st))
 		return false;
 	s->tx.held++;
-	log_error("queue entry put on hold", LOG_ID("message", k.message), LOG_U("rcpt", k.num),
+	log_error("queue entry put on hold", LOG_ID("message", message), LOG_I("rcpt", num),
 	    LOG_S("why", reason));
 	return true;
 }
@@ -252,7 +253,7 @@ hand_out_message(struct store *s, struct lane *l, const struct key *keys, size_t
 		goto failed;
 	for (size_t i = 0; i < n; i++) {
 		one = whole == 0 ? 0 : load_rcpt(s, keys[i], d, &why);
-		if (one < 0 || !(one == 0 ? quarantine(s, keys[i], why) : lease(s, keys[i])))
+		if (one < 0 || !(one == 0 ? quarantine(s, keys[i].message, keys[i].num, why) : lease(s, keys[i])))
 			goto failed;
 	}
 	d->nrcpts = d->msg->nrcpts;
@@ -286,6 +287,7 @@ hand_out_lane(struct store *s, unsigned worker)
 {
 	struct lane *l = &s->lanes[worker];
 	unsigned room = s->max_active > l->t_active ? s->max_active - l->t_active : 0;
+	struct { uint64_t message; int64_t num; } odd = { 0, 0 };
 	struct key keys[DUE_BATCH];
 	sqlite3_stmt *st;
 	size_t n = 0;
@@ -298,11 +300,20 @@ hand_out_lane(struct store *s, unsigned worker)
 	db_bind_int(st, 2, s->tx.now_ms);
 	db_bind_int(st, 3, room < DUE_BATCH ? room : DUE_BATCH);
 	while ((got = db_row(&s->db, st)) == 1) {
+		uint64_t message = (uint64_t)sqlite3_column_int64(st, 0);
+		int64_t num = sqlite3_column_int64(st, 1);
+
 		MUST(n < DUE_BATCH);
-		keys[n].message = (uint64_t)sqlite3_column_int64(st, 0);
-		keys[n++].num = (uint32_t)sqlite3_column_int64(st, 1);
+		if (in_range(num, UINT32_MAX)) {
+			keys[n++] = (struct key){ message, (uint32_t)num };
+		} else {	/* one a turn: there should be none */
+			odd.message = message;
+			odd.num = num;
+		}
 	}
 	if (got < 0)
+		return false;
+	if (odd.num != 0 && !quarantine(s, odd.message, odd.num, "its recipient's number makes no sense"))
 		return false;
 	qsort(keys, n, sizeof *keys, by_key);
 	for (size_t i = 0, j; i < n; i = j) {
@@ -323,7 +334,7 @@ hand_out_lane(struct store *s, unsigned worker)
 static bool
 end_holds(struct store *s)
 {
-	struct { struct key k; unsigned worker; } v[DUE_BATCH];
+	struct { int64_t message, num; unsigned worker; } v[DUE_BATCH];
 	sqlite3_stmt *st = db_use(&s->db, SQL_HOLDS_ENDED);
 	size_t n = 0;
 	int got;
@@ -331,16 +342,16 @@ end_holds(struct store *s)
 	db_bind_int(st, 1, s->tx.now_ms);
 	db_bind_int(st, 2, DUE_BATCH);
 	while ((got = db_row(&s->db, st)) == 1) {
-		v[n].k.message = (uint64_t)sqlite3_column_int64(st, 0);
-		v[n].k.num = (uint32_t)sqlite3_column_int64(st, 1);
+		v[n].message = sqlite3_column_int64(st, 0);
+		v[n].num = sqlite3_column_int64(st, 1);
 		v[n++].worker = (unsigned)sqlite3_column_int64(st, 2) % s->workers;
 	}
 	if (got < 0)
 		return false;
 	st = db_use(&s->db, SQL_HOLD_END);
 	for (size_t i = 0; i < n; i++) {
-		db_bind_int(st, 1, (int64_t)v[i].k.message);
-		db_bind_int(st, 2, v[i].k.num);
+		db_bind_int(st, 1, v[i].message);
+		db_bind_int(st, 2, v[i].num);
 		if (!db_run(&s->db, st))
 			return false;
 		s->tx.held--;

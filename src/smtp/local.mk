@@ -34,7 +34,7 @@ TESTS += tests/fuzz/replay_path tests/fuzz/replay_params tests/fuzz/replay_xtext
 tests_fuzz_replay_path_SOURCES = tests/fuzz/fuzz_path.c tests/fuzz/replay.c
 tests_fuzz_replay_params_SOURCES = tests/fuzz/fuzz_params.c tests/fuzz/replay.c
 tests_fuzz_replay_xtext_SOURCES = tests/fuzz/fuzz_xtext.c tests/fuzz/replay.c
-tests_fuzz_replay_data_SOURCES = tests/fuzz/fuzz_data.c $(FAKE_NET) tests/fuzz/replay.c
+tests_fuzz_replay_data_SOURCES = tests/fuzz/fuzz_data.c tests/fuzz/fuzz_random.h tests/fuzz/replay.c
 tests_fuzz_replay_session_SOURCES = tests/fuzz/fuzz_session.c $(FAKE_NET) tests/fuzz/replay.c
 FUZZ_NAMES += path params xtext data session
 # client

@@ -530,12 +530,3 @@ must_be_lines(struct slice text, size_t max, bool utf8)
 	}
 	MUST(start == text.n);
 }
-
-uint32_t
-fake_random(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}

@@ -33,7 +33,5 @@ extern struct event_base *const fake_base;
 /* What reaches the other end must be replies or commands: CR LF ends each line and stands nowhere
  * else; printable ASCII (with 8-bit octets where `utf8`), at most `max` octets (X-2, X-29). */
 void must_be_lines(struct slice text, size_t max, bool utf8);
-/* A generator whose numbers depend on the seed alone. */
-uint32_t fake_random(uint32_t *state);
 
 #endif

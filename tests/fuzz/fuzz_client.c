@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "fake_net.h"
+#include "fuzz_random.h"
 #include "smtp/smtp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -250,7 +251,7 @@ static void
 say(struct run *r, const uint8_t *p, size_t n)
 {
 	while (n > 0) {
-		size_t step = r->random == 0 ? n : 1 + fake_random(&r->random) % 11;
+		size_t step = r->random == 0 ? n : 1 + fuzz_random(&r->random) % 11;
 
 		step = step < n ? step : n;
 		fake_send(&r->peer, p, step);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fake_net.h"
+#include "fuzz_random.h"
 #include "message/message_int.h"
 #include "smtp/smtp_int.h"
 
@@ -71,7 +71,7 @@ take(void *arg, const char *p, size_t n)
 static size_t
 next_cut(uint32_t *random, size_t left)
 {
-	size_t step = *random == 0 ? left : 1 + fake_random(random) % 9;
+	size_t step = *random == 0 ? left : 1 + fuzz_random(random) % 9;
 
 	return step < left ? step : left;
 }

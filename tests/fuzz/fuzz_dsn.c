@@ -14,8 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define TOKEN "7f3e-only-in-the-body"
 
-enum { TEXTS = 16 };
-
 static char *
 next_text(const uint8_t **at, const uint8_t *end)
 {
@@ -166,81 +164,110 @@ reduce_anything(const char *text)
 	content_unref(c);
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+/* ---- What the input says ---- */
+enum { T_HEADER, T_BODY, T_FROM, T_ENVID, T_ADDRESS, T_ORCPT, T_STATUS, T_MTA, T_REPLY, T_DIAGNOSTIC,
+	T_FROM_HEADER, T_TEXT, T_HTML, T_FOOTER, T_SUBJECT, T_HOOK_HEADER, TEXTS };
+
+static const char *
+or_null(const char *s)
+{
+	return s[0] == '\0' ? NULL : s;
+}
+
+static struct msg *
+make_original(uint8_t flags, char *const *t, const char *header, const char *body)
+{
+	struct msg *m = msg_new();
+
+	m->from = xstrdup(t[T_FROM][0] == '\0' ? "a@b.example" : t[T_FROM]);
+	m->from_domain = xstrdup("b.example");
+	m->envid = xstrdup(or_null(t[T_ENVID]));
+	m->ret = flags & 4 ? RET_FULL : RET_HDRS;
+	m->tls_no = flags & 8 ? TLS_NO_HONOURED : TLS_NO_ABSENT;
+	m->flags = (flags & 16 ? MSG_REQUIRETLS : 0) | (flags & 32 ? MSG_SMTPUTF8 : 0);
+	if (has_8bit(header, strlen(header)))
+		m->flags |= MSG_HAS_8BIT | MSG_UTF8_HEADER;
+	if (has_8bit(body, strlen(body)))
+		m->flags |= MSG_HAS_8BIT;
+	m->received_ms = 1700000000000;
+	return m;
+}
+
+/* What a hook may have done. */
+static void
+change_words(struct dsn_words *w, const uint8_t *data, char *const *t)
+{
+	if (data[1] & 2)
+		w->return_content = RET_FULL;
+	w->redact_diagnostic = (data[1] & 4) != 0;
+	w->redact_hosts = (data[1] & 8) != 0;
+	w->redact_rcpts = (data[1] & 16) != 0;
+	w->redact_received = (data[1] & 32) != 0;
+	w->redact_subject = (data[1] & 64) != 0;
+	w->protect = data[1] & 128 ? DSN_REDACTED : DSN_AS_CONFIGURED;
+	if (data[2] & 1)
+		w->text = xstrdup(t[T_TEXT]);
+	if (data[2] & 2)
+		w->html = xstrdup(t[T_HTML]);
+	if (data[2] & 4)
+		w->footer = xstrdup(t[T_FOOTER]);
+	if (data[2] & 8) {
+		free(w->subject);
+		w->subject = xstrdup(t[T_SUBJECT]);
+	}
+	if (data[2] & 16) {
+		w->headers = xcalloc(1, sizeof *w->headers);
+		w->headers[0] = xstrdup(t[T_HOOK_HEADER]);
+		w->nheaders = 1;
+	}
+}
+
+static void
+build(const uint8_t *data, char *const *t)
 {
 	static const enum dsn_action kinds[] = { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED };
 	static const char *const all_languages[] = { "en", "de", "fr", NULL };
-	const uint8_t *at = data + 3, *end = data + n;
-	struct msg *orig, *m;
-	struct dsn_request q;
-	struct dsn_rcpt r;
-	struct dsn_words w;
-	char *t[TEXTS], *header, *body;
-	struct err err;
-
-	if (n < 3 || n > 20000)
-		return 0;
-	for (int i = 0; i < TEXTS; i++)
-		t[i] = next_text(&at, end);
-	header = as_lines(t[0], "Subject: original\r\n");
-	body = as_lines(t[1], TOKEN);
-	orig = msg_new();
-	orig->from = xstrdup(t[2][0] == '\0' ? "a@b.example" : t[2]);
-	orig->from_domain = xstrdup("b.example");
-	orig->envid = t[3][0] == '\0' ? NULL : xstrdup(t[3]);
-	orig->ret = data[0] & 4 ? RET_FULL : RET_HDRS;
-	orig->tls_no = data[0] & 8 ? TLS_NO_HONOURED : TLS_NO_ABSENT;
-	orig->flags = (data[0] & 16 ? MSG_REQUIRETLS : 0) | (data[0] & 32 ? MSG_SMTPUTF8 : 0);
-	if (has_8bit(header, strlen(header)))
-		orig->flags |= MSG_HAS_8BIT | MSG_UTF8_HEADER;
-	if (has_8bit(body, strlen(body)))
-		orig->flags |= MSG_HAS_8BIT;
-	orig->received_ms = 1700000000000;
-	r = (struct dsn_rcpt){
-		.address = t[4], .orcpt = t[5][0] == '\0' ? NULL : t[5], .action = kinds[data[0] & 3],
-		.status = t[6], .remote_mta = t[7][0] == '\0' ? NULL : t[7],
-		.reply = t[8][0] == '\0' ? NULL : t[8], .diagnostic = t[9][0] == '\0' ? NULL : t[9],
-		.last_attempt_ms = 1700000000000, .retry_until_ms = 1700000000000,
+	char *header = as_lines(t[T_HEADER], "Subject: original\r\n"), *body = as_lines(t[T_BODY], TOKEN);
+	struct msg *orig = make_original(data[0], t, header, body), *m;
+	const struct dsn_rcpt r = {
+		.address = t[T_ADDRESS], .orcpt = or_null(t[T_ORCPT]), .action = kinds[data[0] & 3],
+		.status = t[T_STATUS], .remote_mta = or_null(t[T_MTA]), .reply = or_null(t[T_REPLY]),
+		.diagnostic = or_null(t[T_DIAGNOSTIC]), .last_attempt_ms = 1700000000000,
+		.retry_until_ms = 1700000000000,
 	};
-	q = (struct dsn_request){
+	const struct dsn_request q = {
 		.msg = orig, .rcpts = &r, .nrcpts = 1, .kind = r.action, .reporting_mta = "gw.example",
 		.header = slice_of(header), .body = slice_of(body), .id = 7, .wall_ms = 1700000000000,
-		.return_path_utf8 = !ascii_is_printable(orig->from, strlen(orig->from)), .tagged = (data[0] & 128) != 0,
-		.languages = data[1] & 1 ? all_languages : NULL,
+		.return_path_utf8 = !ascii_is_printable(orig->from, strlen(orig->from)),
+		.tagged = (data[0] & 128) != 0, .languages = data[1] & 1 ? all_languages : NULL,
 	};
-	dsn_words_init(&w, &q, t[10]);
-	w.return_content = data[1] & 2 ? RET_FULL : w.return_content;
-	w.redact_diagnostic = (data[1] & 4) != 0;
-	w.redact_hosts = (data[1] & 8) != 0;
-	w.redact_rcpts = (data[1] & 16) != 0;
-	w.redact_received = (data[1] & 32) != 0;
-	w.redact_subject = (data[1] & 64) != 0;
-	w.protect = data[1] & 128 ? DSN_REDACTED : DSN_AS_CONFIGURED;
-	if (data[2] & 1)
-		w.text = xstrdup(t[11]);
-	if (data[2] & 2)
-		w.html = xstrdup(t[12]);
-	if (data[2] & 4)
-		w.footer = xstrdup(t[13]);
-	if (data[2] & 8) {
-		free(w.subject);
-		w.subject = xstrdup(t[14]);
-	}
-	if (data[2] & 16) {
-		w.headers = xcalloc(1, sizeof *w.headers);
-		w.headers[0] = xstrdup(t[15]);
-		w.nheaders = 1;
-	}
+	struct dsn_words w;
+	struct err err;
+
+	dsn_words_init(&w, &q, t[T_FROM_HEADER]);
+	change_words(&w, data, t);
 	m = dsn_build(&q, &w, &err);
 	MUST(m != NULL);
 	check(m, &q, &w);
-	reduce_anything(t[0]);
 	msg_unref(m);
 	msg_unref(orig);
 	dsn_words_fini(&w);
 	free(header);
 	free(body);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	const uint8_t *at = data + 3, *end = data + n;
+	char *t[TEXTS];
+
+	if (n < 3 || n > 20000)
+		return 0;
+	for (int i = 0; i < TEXTS; i++)
+		t[i] = next_text(&at, end);
+	build(data, t);
+	reduce_anything(t[T_HEADER]);
 	for (int i = 0; i < TEXTS; i++)
 		free(t[i]);
 	return 0;

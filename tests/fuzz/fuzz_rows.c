@@ -52,10 +52,11 @@ static char dir[64];
 static void
 tidy_up(void)
 {
+	static const char *const suffix[] = { "", "-wal", "-shm", ".lock", ".work" };
 	char path[128];
 
-	for (int i = 0; i < 4; i++) {
-		snprintf(path, sizeof path, "%s/queue.db%s", dir, (const char *[]){ "", "-wal", "-shm", ".lock" }[i]);
+	for (size_t i = 0; i < NELEMS(suffix); i++) {
+		snprintf(path, sizeof path, "%s/queue.db%s", dir, suffix[i]);
 		unlink(path);
 	}
 	rmdir(dir);
@@ -85,7 +86,7 @@ make_store(void)
 	struct store_conf conf = { .path = path, .workers = 1, .max_active = 10 };
 	struct err err;
 
-	snprintf(dir, sizeof dir, "/tmp/fuzz-rows-%d-XXXXXX", (int)getpid());
+	snprintf(dir, sizeof dir, "%s", "fuzz-rows-XXXXXX");
 	MUST(mkdtemp(dir) != NULL);
 	snprintf(path, sizeof path, "%s/queue.db", dir);
 	MUST(log_open(&quiet, &err) == 0);

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "fake_net.h"
+#include "fuzz_random.h"
 #include "smtp/smtp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -217,7 +218,7 @@ static void
 say(struct run *r, const uint8_t *p, size_t n)
 {
 	while (n > 0 && !r->is_closed) {
-		size_t step = r->random == 0 ? n : 1 + fake_random(&r->random) % 23;
+		size_t step = r->random == 0 ? n : 1 + fuzz_random(&r->random) % 23;
 
 		if (r->random != 0 && (r->random & 0x700) == 0)
 			step = 1 + step * 8;

@@ -9,7 +9,7 @@
 #   make fuzz-run FUZZ_RUNS=10000000 FUZZ_ONLY="path session" FUZZ_JOBS=2
 # runs them all, or those named; see tests/fuzz/run.
 FUZZ_NAMES =
-FAKE_NET = tests/fuzz/fake_net.c tests/fuzz/fake_net.h
+FAKE_NET = tests/fuzz/fake_net.c tests/fuzz/fake_net.h tests/fuzz/fuzz_random.h
 FUZZ_RUNS = 10000000
 FUZZ_JOBS = 1
 FUZZ_ONLY =
@@ -46,5 +46,5 @@ EXTRA_DIST += tests/fuzz/seeds tests/fuzz/run $(FUZZ_DICTS)
 FUZZ_DICTS = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/tests/fuzz/*.dict))
 clean-local: clean-fuzz
 clean-fuzz:
-	rm -rf fuzz
+	rm -rf fuzz fuzz-rows-*
 .PHONY: clean-fuzz
