@@ -16,6 +16,7 @@ other documents name of the source has to be there. Prints a line a check; ends 
 is needed is missing.
 """
 
+import functools
 import json
 import os
 import re
@@ -232,6 +233,12 @@ NO_LIMITS = {"delivery", "delivery.ipv4", "delivery.ipv6", "delivery.allow_loopb
 SECTIONS = "service|dns|listeners|tls|routes|queue|delivery|limits|policy|dsn|log"
 
 
+@functools.lru_cache
+def sources():
+    names = (os.path.join(d, n) for d, _, files in os.walk(os.path.join(SRCDIR, "src")) for n in files)
+    return "".join(read(n) for n in names if n.endswith((".c", ".h")))
+
+
 def check_operations():
     text = read("doc/operations.md")
     rc, out = program("config", "schema")
@@ -247,6 +254,14 @@ def check_operations():
          set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c"))), "doc/operations.md")
 
 
+def check_phrases():
+    """What the log is said to say, it can say."""
+    table = section(read("doc/operations.md"), "16. What the log says when something is wrong")
+    phrases = {p for row in re.findall(r"^\| (`.*?) \|", table, re.M) for p in re.findall(r"`([^`]+)`", row)}
+    gone = sorted(p for p in phrases if f'"{p}' not in sources())
+    report(phrases and not gone, "doc/operations.md log lines", ", ".join(gone))
+
+
 def is_there(path):
     """A file or folder of the tree, or a program that is made from one."""
     if "NAME" in path or "FILE" in path:
@@ -256,11 +271,7 @@ def is_there(path):
 
 def check_names():
     """Files and functions that the documents name are there."""
-    words = {"bench_store", "bench_policy"}
-    for directory, _, names in os.walk(os.path.join(SRCDIR, "src")):
-        for name in names:
-            if name.endswith((".c", ".h")):
-                words.update(re.findall(r"\w+", read(os.path.join(directory, name))))
+    words = {"bench_store", "bench_policy"} | set(re.findall(r"\w+", sources()))
     for doc in ("README", "doc/tour.md", "doc/operations.md", "doc/performance.md", "doc/threat-model.md"):
         text = read(doc)
         gone = {p for p in re.findall(r"\b((?:src|tests|doc|scripts|policies)/[\w./-]*\w)", text) if not is_there(p)}
@@ -289,6 +300,7 @@ def main():
     check_hooks(reference)
     check_functions(reference)
     check_operations()
+    check_phrases()
     check_names()
     print(f"# {failed} failed" if failed else "# all passed")
     return 1 if failed else 0
