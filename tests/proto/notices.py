@@ -85,7 +85,7 @@ BODIES = {
 }
 
 
-@case.register("no-octet-of-the-body", "R-82", "R-83", "M-141", "R-92")
+@case.register("no-octet-of-the-body", "X-36", "R-82", "R-83", "M-141", "R-92")
 def no_body(t):
     """RET=FULL counts for nothing beside REQUIRETLS: header fields come back, and no body, whatever
     the message looks like."""
