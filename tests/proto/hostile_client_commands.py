@@ -7,8 +7,8 @@ import random
 import re
 
 import case
-from hostile_client_kit import (BARE, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, room, SOAK, SYNTAX, TOO_LONG,
-                                UNKNOWN, Scenario, play, recording_hop, run_steps, Transcript)
+from hostile_client_kit import (BARE, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, SOAK, SYNTAX, TOO_LONG,
+                                UNKNOWN, Scenario, play, recording_hop, room)
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 SEND = [MAIL, RCPT, DATA, (BODY + b".\r\n", QUEUED)]
@@ -129,10 +129,10 @@ def addresses(t):
         scenarios.append(Scenario(f"{path}", [EHLO, MAIL, (b"RCPT TO:<" + path + b">\r\n", want)], cuts=FEW))
     play(t, gw, hop, scenarios)
     # One spelling at the next hop.
-    for path, out in ((b"@evil.example,@x.example:u@gw.example", b"u@gw.example"),
-                      (b"\"u\"@GW.example", b"u@gw.example"),
-                      (b"\"\\u\\ v\"@gw.example", b"\"u v\"@gw.example"),
-                      (b"u%evil.example@gw.example", b"u%evil.example@gw.example")):
+    for path, out in ((b"@evil.example,@x.example:u1@gw.example", b"u1@gw.example"),
+                      (b"\"u2\"@GW.example", b"u2@gw.example"), (b"\"\\u.\\3\"@gw.example", b"u.3@gw.example"),
+                      (b"\"\\u\\ 4\"@gw.example", b"\"u 4\"@gw.example"),
+                      (b"u5%evil.example@gw.example", b"u5%evil.example@gw.example")):
         c = t.client(gw)
         c.ehlo()
         c.cmd("MAIL FROM:<a@client.example>", 250)
@@ -184,8 +184,8 @@ def parameters(t):
     steps += [MAIL] + [(b"RCPT TO:<evil@gw.example> " + p + b"\r\n", want) for p, want in rcpt]
     steps += [RCPT, DATA, (BODY + b".\r\n", QUEUED)]
     # Longest legal ones, all together (M-05), and what is odd but right.
-    steps += [(b"MAIL FROM:<{me}@client.example>   BODY=8BITMIME SIZE=00000000000000000020 RET=hdrs ENVID=" + b"+2B" * 33 +
-               b" AUTH=<>  \r\n", "250"),
+    steps += [(b"MAIL FROM:<{me}@client.example>   BODY=8BITMIME SIZE=00000000000000000020 RET=hdrs ENVID=" +
+               b"+2B" * 33 + b" AUTH=<>  \r\n", "250"),
               (b"RCPT TO:<b@gw.example> NOTIFY=success,failure,DELAY ORCPT=rfc822;" + b"+41" * 164 + b"a\r\n", "250"),
               DATA, (BODY + b".\r\n", QUEUED)]
     play(t, gw, hop, [Scenario("parameters", steps, cuts=FEW)])
@@ -346,8 +346,8 @@ def echo(t):
     c.send_message("a@client.example", "b@gw.example", BODY)
     c.quit()
     trace = hop.wait_messages(1)[0].header("Received")
-    t.check(re.fullmatch(r"from client\.example \(unknown \[127\.0\.0\.1\]\) by gw\.example with ESMTP\s+id \w+ for <b@gw\.example>; .*", trace),
-            trace)
+    words = r"from client\.example \(unknown \[127\.0\.0\.1\]\) by gw\.example with ESMTP\s+id \w+ for <b@gw\.example>; "
+    t.check(re.match(words, trace), trace)
 
 
 @case.register("who-is-believed", "X-26")
@@ -442,8 +442,8 @@ WIRE = {
     "bdat bad": chunk(b"20", b"MAIL FROM:<evil@x>\r\n", b" FIRST"),
     "bdat lf": chunk(b"6", b"a\nRSET"), "bdat 0": chunk(b"0", b""),
 }
-AFTER_354 = {"data": (BODY + b".\r\n", QUEUED), "data lf": (b"Subject: x\n.\n" + EVIL.replace(b"\r\n.\r\n",
-                                                                                              b"\r\n..\r\n") + b".\r\n", "550 5.6.0"),
+STUFFED = EVIL.replace(b"\r\n.\r\n", b"\r\n..\r\n")
+AFTER_354 = {"data": (BODY + b".\r\n", QUEUED), "data lf": (b"Subject: x\n.\n" + STUFFED + b".\r\n", "550 5.6.0"),
              "data big": (b"x" * 1048600 + b"\r\n.\r\n", "552 5.3.4")}
 
 

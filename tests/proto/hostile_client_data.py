@@ -6,9 +6,8 @@ import random
 import re
 
 import case
-from hostile_client_kit import (BARE_CR_LF, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, room, SOAK, Scenario,
-                                in_threads,
-                                play, recording_hop, split_data, transactions, without_trace)
+from hostile_client_kit import (BARE_CR_LF, CUTS, DATA, EHLO, EVIL, MAIL, OPEN, QUEUED, RCPT, SOAK, Scenario,
+                                in_threads, play, recording_hop, room, split_data, transactions, without_trace)
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 SEND = [MAIL, RCPT, DATA, (BODY + b".\r\n", QUEUED)]
@@ -37,6 +36,7 @@ def content_step(content):
     return (stream, QUEUED if good else "550 5.6.0")
 
 
+MULTIPART = b"Content-Type: multipart/mixed; boundary=a\r\n\r\n"
 GROUP = (MAIL[0] + RCPT[0] + DATA[0], "250 2.1.0", "250 2.1.5", "354")
 
 
@@ -59,8 +59,8 @@ def smuggling(t):
                 step = content_step(content)
                 t.check(step and step[1] != QUEUED or b"\x85" in seq or b"\xa8" in seq, f"{seq} is taken for sound")
                 if step[1] != QUEUED:
-                    scenarios.append(Scenario(f"{seq} {before} {evil[:30]}", [*OPEN, DATA, step, *SEND], cuts=CUTS
-                                              if SOAK or not before else [None, 1]))
+                    scenarios.append(Scenario(f"{seq} {before} {evil[:30]}", [*OPEN, DATA, step, *SEND],
+                                              cuts=CUTS if SOAK or not before else [1]))
     play(t, gw, hop, scenarios)
 
 
@@ -149,7 +149,7 @@ def round_trip(t):
     contents += [HEAD + b".\r\n" * 30000, HEAD + b"x" * 700000 + b"\r\n", HEAD + b"\x80" * 300000 + b"\r\n.\r\n",
                  b"X: " + b"y" * 200000 + b"\r\n\r\n" + b"z\r\n" * 150000, b"\r\nbody\r\n", b"Subject: x\r\n\r\n",
                  b"Subject: x\r\n",
-                 b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n" * 9000]
+                 MULTIPART + (b"--a\r\n" + MULTIPART) * 9000]
     for options in (BY_DATA, BY_BDAT):
         gw, hop = gateway(t, options)
         scenarios = []
@@ -255,10 +255,8 @@ def loops(t):
         scenarios.append(Scenario(f"{n} in the body", [*OPEN, DATA,
                                                        (HEAD + b"Received: x\r\n" * n + b".\r\n", QUEUED)],
                                   cuts=[None]))
-        scenarios.append(Scenario(f"{n} that are not", [*OPEN, DATA,
-                                                        (b"X-Received: x\r\nReceived-SPF: x\r\n" * min(n,
-                                                                                                       900) + b"\r\n.\r\n",
-                                                                     QUEUED)], cuts=[None]))
+        other = b"X-Received: x\r\nReceived-SPF: x\r\n" * min(n, 900)
+        scenarios.append(Scenario(f"{n} that are not", [*OPEN, DATA, (other + b"\r\n.\r\n", QUEUED)], cuts=[None]))
     play(t, gw, hop, scenarios)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import warnings
 
 import case
-from hostile_client_kit import room, MemoryTls, hello_octets, in_threads, recording_hop
+from hostile_client_kit import MemoryTls, hello_octets, in_threads, recording_hop, room
 from lab.client import tls_context
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"

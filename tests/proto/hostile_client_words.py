@@ -5,7 +5,7 @@ import email
 import re
 
 import case
-from hostile_client_kit import BARE_CR_LF, check_log, recording_hop, room, split_session
+from hostile_client_kit import BARE_CR_LF, check_log, recording_hop, room, split_session, without_trace
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 # Line ends, an answer of its own, ESC, DEL, C1, a line separator, a letter, and much of it.
@@ -96,9 +96,11 @@ def headers(t):
     itself; what is added is one field, and the body begins where it began."""
     hop = recording_hop(t, chunking=False)
     gw = t.gateway(hop_port=hop.port, over=room(), policy=r'''
-local values = { "a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\r\n\r\nevil", "a\r\n.\r\nMAIL FROM:<evil@x>", "a\n.\n",
+local values = { "a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\r\n\r\nevil",
+    "a\r\n.\r\nMAIL FROM:<evil@x>", "a\n.\n",
     "a\0b", "a\27b", "a\127b", "\255\254", "\r", "\n", "\r\n X-Evil: 1", string.rep("x", 9000) }
-local names = { "X-Evil: 1\r\nX", "X\r\nX-Evil", "X-Evil\n", "X Evil", "X:Evil", "", " X", "X\0Evil", "\195\188", string.rep("X", 100),
+local names = { "X-Evil: 1\r\nX", "X\r\nX-Evil", "X-Evil\n", "X Evil", "X:Evil", "", " X", "X\0Evil", "\195\188",
+    string.rep("X", 100),
     "Received", "return-path", "TLS-Required", "Require-TLS" }
 gw.on("message", function(session, message)
   local taken = {}
@@ -225,7 +227,8 @@ end, { name = "note.all" })''')
     for sender in senders:
         c.cmd(f"MAIL FROM:<{sender}@client.example> SMTPUTF8", 250)
         c.cmd(f"RCPT TO:<{sender}@gw.example>".replace("用户", "ñandú"), 250)
-        c.data(b"Subject: a\r\n =?utf-8?q?=0D=0A2026-01-01T00:00:00.000Z_info_forged?=\r\n\r\n" + token.encode() + b"\x1b[31m\r\n")
+        c.data(b"Subject: a\r\n =?utf-8?q?=0D=0A2026-01-01T00:00:00.000Z_info_forged?=\r\n\r\n" +
+               token.encode() + b"\x1b[31m\r\n")
     for bad in (b"EHLO \x1b[31m\r\n", b"\r\x1b]0;x\x07\r\n"[1:],
                 "MAIL FROM:<\u202ea@b.example> SMTPUTF8\r\n".encode(), b"\xff" * 200 + b"\r\n"):
         c.cmd(bad)
@@ -252,7 +255,8 @@ def metamorphic(t):
     for tag in ("", " REQUIRETLS"):
         for number, content in enumerate(contents):
             for by_chunks in (False, True):
-                c.cmd(f"MAIL FROM:<m{number}{int(by_chunks)}@client.example> BODY=8BITMIME RET=HDRS ENVID=e{number}{tag}", 250)
+                c.cmd(f"MAIL FROM:<m{number}{int(by_chunks)}@client.example> BODY=8BITMIME RET=HDRS "
+                      f"ENVID=e{number}{tag}", 250)
                 c.cmd("RCPT TO:<b@gw.example> NOTIFY=FAILURE ORCPT=rfc822;o@x.example", 250)
                 if by_chunks:
                     c.cmd(b"BDAT %d LAST\r\n" % len(content) + content, 250)
@@ -263,10 +267,9 @@ def metamorphic(t):
     gw.wait_queue_empty()
 
     def essence(m):
-        data = re.sub(rb"id \w+|; \w\w\w, [^\r]*|\s*\(requiretls\)", b"", m.data, count=3)
-        return re.sub(r" REQUIRETLS| SIZE=\d+", "", m.mail), m.rcpts, re.sub(rb"\s+", b" ",
-                                                                             data.partition(b"with ESMTPS")[0]), \
-            data.partition(b"; ")[2] if b"; " in data[:10] else m.data[m.data.index(b"+0000\r\n") + 7:], m.tls["version"]
+        content = without_trace(m.data)
+        trace = re.sub(rb"id \w+|;[^;]*$|\(requiretls\)|\s", b"", m.data[:-len(content)])
+        return re.sub(r" REQUIRETLS| SIZE=\d+", "", m.mail), m.rcpts, trace, content, m.tls["version"]
 
     tagged, plain = [sorted(map(essence, (m for m in messages if m.has_requiretls is want)), key=repr)
                      for want in (True, False)]
