@@ -18,7 +18,8 @@
 #include "ctl/ctl_int.h"
 
 #define CLIENTS_MAX 32
-#define IDLE_S 30
+#define IDLE_S 30			/* also what a whole request may take */
+#define OUT_MAX (1u << 20)		/* answers that are not read: no further request is looked at */
 
 struct client {
 	struct client *next, **prev;
@@ -26,6 +27,7 @@ struct client {
 	struct bufferevent *bev;
 	char *user;
 	struct question *question;	/* under way */
+	int64_t frame_ms;		/* when the request that is not whole began to come; 0 none */
 };
 
 struct question {
@@ -160,18 +162,34 @@ handle(struct client *k, const char *p, size_t n)
 	json_decref(request);
 }
 
+/* A request that comes an octet at a time does not move its deadline. May free k. */
+static void
+wait_for_rest(struct client *k)
+{
+	int64_t now = clock_mono_ms();
+
+	if (evbuffer_get_length(bufferevent_get_input(k->bev)) == 0)
+		k->frame_ms = 0;
+	else if (k->frame_ms == 0)
+		k->frame_ms = now;
+	else if (now - k->frame_ms > IDLE_S * 1000)
+		client_free(k);
+}
+
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
 	struct client *k = arg;
 	struct evbuffer *in = bufferevent_get_input(bev);
 
-	while (k->question == NULL) {
+	while (k->question == NULL && evbuffer_get_length(bufferevent_get_output(bev)) < OUT_MAX) {
 		uint32_t n;
 		char *p;
 
-		if (evbuffer_get_length(in) < sizeof n)
+		if (evbuffer_get_length(in) < sizeof n) {
+			wait_for_rest(k);
 			return;
+		}
 		evbuffer_copyout(in, &n, sizeof n);
 		n = ntohl(n);
 		if (n == 0 || n > CTL_FRAME_MAX) {
@@ -179,8 +197,11 @@ on_read(struct bufferevent *bev, void *arg)
 			client_free(k);
 			return;
 		}
-		if (evbuffer_get_length(in) < sizeof n + n)
+		if (evbuffer_get_length(in) < sizeof n + n) {
+			wait_for_rest(k);
 			return;
+		}
+		k->frame_ms = 0;
 		evbuffer_drain(in, sizeof n);
 		p = xmalloc(n);
 		evbuffer_remove(in, p, n);
@@ -189,10 +210,38 @@ on_read(struct bufferevent *bev, void *arg)
 	}
 }
 
+/* The answers were read: on with what was sent meanwhile. */
+static void
+on_written(struct bufferevent *bev, void *arg)
+{
+	on_read(bev, arg);
+}
+
 static void
 on_event(struct bufferevent *bev, short what, void *arg)
 {
 	client_free(arg);
+}
+
+static void
+on_listen_again(evutil_socket_t fd, short what, void *arg)
+{
+	evconnlistener_enable(arg);
+}
+
+static void
+on_accept_error(struct evconnlistener *l, void *arg)
+{
+	static const struct timeval pause = { 0, 100 * 1000 };
+
+	if (event_base_once(evconnlistener_get_base(l), -1, EV_TIMEOUT, on_listen_again, l, &pause) == 0)
+		evconnlistener_disable(l);
+}
+
+void
+ctl_listener_waits(struct evconnlistener *l)
+{
+	evconnlistener_set_error_cb(l, on_accept_error);
 }
 
 static void
@@ -230,7 +279,7 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int
 	if (k->next != NULL)
 		k->next->prev = &k->next;
 	c->clients = k;
-	bufferevent_setcb(k->bev, on_read, NULL, on_event, k);
+	bufferevent_setcb(k->bev, on_read, on_written, on_event, k);
 	bufferevent_setwatermark(k->bev, EV_READ, 0, 2 * CTL_FRAME_MAX);
 	bufferevent_set_timeouts(k->bev, &idle, &idle);
 	bufferevent_enable(k->bev, EV_READ | EV_WRITE);
@@ -254,7 +303,7 @@ listen_unix(struct ctl *c, struct err *err)
 	if (lstat(c->socket_path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(c->socket_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	old = umask(077);
+	old = umask(0177);
 	rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&un, sizeof un);
 	umask(old);
 	if (rc != 0) {
@@ -269,6 +318,7 @@ listen_unix(struct ctl *c, struct err *err)
 		close(fd);
 		return -1;
 	}
+	ctl_listener_waits(c->listener);
 	return 0;
 }
 

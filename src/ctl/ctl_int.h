@@ -19,6 +19,10 @@ struct ctl {
 	bool freed;
 };
 
+/* ctl.c: a listener of libevent's that has no descriptors left waits, where it would spin */
+struct evconnlistener;
+void ctl_listener_waits(struct evconnlistener *l);
+
 /* http.c */
 int ctl_http_start(struct ctl *c, const char *address, struct err *err);
 void ctl_http_stop(struct ctl *c);

@@ -4,8 +4,11 @@
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "ctl/ctl_int.h"
 #include "net/net.h"
@@ -143,6 +146,7 @@ send_answer(struct evhttp_request *req, const char *type, struct evbuffer *out)
 	struct evkeyvalq *h = evhttp_request_get_output_headers(req);
 
 	evhttp_add_header(h, "Content-Type", type);
+	evhttp_add_header(h, "Connection", "close");
 	evhttp_add_header(h, "Cache-Control", "no-store");
 	evhttp_add_header(h, "X-Content-Type-Options", "nosniff");
 	evhttp_add_header(h, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
@@ -190,12 +194,13 @@ on_request(struct evhttp_request *req, void *arg)
 int
 ctl_http_start(struct ctl *c, const char *address, struct err *err)
 {
+	struct evhttp_bound_socket *bound;
 	struct net_addr a;
-	char ip[NET_ADDR_TEXT];
+	mode_t old;
+	int fd;
 
 	if (net_addr_parse(&a, slice_of(address), 0, err) != 0)
 		return -1;
-	net_addr_ip(&a, ip);
 	c->http = evhttp_new(c->base);
 	if (c->http == NULL) {
 		err_set(err, "service.http: out of memory");
@@ -206,10 +211,20 @@ ctl_http_start(struct ctl *c, const char *address, struct err *err)
 	evhttp_set_max_body_size(c->http, 1024);
 	evhttp_set_timeout(c->http, 15);
 	evhttp_set_gencb(c->http, on_request, c);
-	if (evhttp_bind_socket(c->http, ip, net_addr_port(&a)) != 0) {
-		err_set(err, "service.http: cannot listen on %s; is it in use?", address);
+	old = umask(0177);
+	fd = net_listen(&a, false, err);
+	umask(old);
+	if (fd < 0) {
+		err_prefix(err, "service.http");
 		return -1;
 	}
+	bound = evhttp_accept_socket_with_handle(c->http, fd);
+	if (bound == NULL) {
+		close(fd);
+		err_set(err, "service.http: cannot listen on %s", address);
+		return -1;
+	}
+	ctl_listener_waits(evhttp_bound_socket_get_listener(bound));
 	return 0;
 }
 

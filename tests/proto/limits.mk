@@ -1,4 +1,5 @@
 LIMITS_TESTS = \
+	tests/proto/admin_socket.py \
 	tests/proto/confinement.py \
 	tests/proto/idle.py \
 	tests/proto/limits.py
