@@ -81,7 +81,7 @@ def ours_alone(t):
     told = as_nobody(path)
     if told == b"PermissionError":
         t.skip("the directory is out of reach for other users")
-    t.lacks(told, b"ok", "what another user was told")
+    t.lacks(told, b'"ok"', "what another user was told")
     t.has(gw.wait_log("control connection refused")[0], f"uid={pwd.getpwnam(NOBODY).pw_uid}", "the log")
     alive(t, gw)
 
