@@ -367,6 +367,24 @@ log_write(enum log_level level, const char *phrase, const struct log_kv *kv)
 	buf_fini(&b);
 }
 
+bool
+log_may(struct log_gate *g)
+{
+	int64_t now = clock_mono_ms() / 1000, second = atomic_load(&g->second);
+	uint64_t left_out;
+
+	if (now != second && atomic_compare_exchange_strong(&g->second, &second, now)) {
+		atomic_store(&g->lines, 0);
+		left_out = atomic_exchange(&g->left_out, 0);
+		if (left_out > 0)
+			log_warn("lines left out", LOG_S("kind", g->kind), LOG_U("lines", left_out));
+	}
+	if (atomic_fetch_add(&g->lines, 1) < LOG_GATE_LINES)
+		return true;
+	atomic_fetch_add(&g->left_out, 1);
+	return false;
+}
+
 int
 log_open(const struct log_conf *conf, struct err *err)
 {

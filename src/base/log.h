@@ -39,6 +39,17 @@ struct log_kv {
 	log_write(level, phrase, (const struct log_kv[]){ __VA_ARGS__ __VA_OPT__(,) { .key = NULL } })
 void log_write(enum log_level level, const char *phrase, const struct log_kv *kv);
 
+/* For lines that strangers can cause without end (X-72): is this one still among the first
+ * LOG_GATE_LINES of its kind in this second? Those left out are counted, and the number is logged in
+ * front of the next one. One static gate a kind, any thread. */
+#define LOG_GATE_LINES 500
+struct log_gate {
+	const char *kind;
+	_Atomic int64_t second;
+	_Atomic uint64_t lines, left_out;
+};
+bool log_may(struct log_gate *g);
+
 struct log_conf {
 	const char *file;	/* NULL: standard error */
 	const char *journal;	/* every line as JSON, too; NULL: no */

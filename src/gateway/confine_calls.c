@@ -191,7 +191,7 @@ confine_calls(bool only_log, char *text, size_t size, struct err *err)
 		rc = seccomp_load(f);
 	seccomp_release(f);
 	if (rc != 0) {
-		err_set(err, "seccomp: %s", strerror(-rc));
+		err_set(err, "seccomp: %s; service.seccomp = \"off\" does without it", strerror(-rc));
 		return -1;
 	}
 	snprintf(text, size, only_log ? "seccomp, logs only" : "seccomp");

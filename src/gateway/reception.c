@@ -96,6 +96,7 @@ refuse(struct reception *r, enum smtp_do what, int code, const char *status, con
     const char *why, const char *handler)
 {
 	static const char *const stages[] = { "connect", "tls", "helo", "mail", "rcpt", "data", "message" };
+	static struct log_gate gate = { .kind = "refused" };
 	struct smtp_verdict v = { .what = what };
 	const struct msg *m = r->msg;
 
@@ -104,14 +105,15 @@ refuse(struct reception *r, enum smtp_do what, int code, const char *status, con
 		r->w->stats.deferred++;
 	else
 		r->w->stats.rejected++;
-	log_info("refused", LOG_ID("session", r->sid), LOG_S("stage", stages[r->stage]),
-	    LOG_S("listener", r->l->name), LOG_S("ip", r->ps.info == NULL ? NULL : r->ps.info->peer_ip),
-	    m != NULL ? LOG_ID("message", m->id) : LOG_S("message", NULL),
-	    LOG_S("from", m == NULL ? NULL : m->from),
-	    LOG_S("to", m == NULL || m->nrcpts == 0 || r->stage != SMTP_ASK_RCPT ? NULL :
-	        m->rcpts[m->nrcpts - 1].address),
-	    LOG_I("code", code), LOG_S("status", status), LOG_S("reply", text), LOG_S("why", why),
-	    LOG_S("handler", handler), LOG_B("gen", policy_gen_id(r->g->gen), 12));
+	if (log_may(&gate))
+		log_info("refused", LOG_ID("session", r->sid), LOG_S("stage", stages[r->stage]),
+		    LOG_S("listener", r->l->name), LOG_S("ip", r->ps.info == NULL ? NULL : r->ps.info->peer_ip),
+		    m != NULL ? LOG_ID("message", m->id) : LOG_S("message", NULL),
+		    LOG_S("from", m == NULL ? NULL : m->from),
+		    LOG_S("to", m == NULL || m->nrcpts == 0 || r->stage != SMTP_ASK_RCPT ? NULL :
+		        m->rcpts[m->nrcpts - 1].address),
+		    LOG_I("code", code), LOG_S("status", status), LOG_S("reply", text), LOG_S("why", why),
+		    LOG_S("handler", handler), LOG_B("gen", policy_gen_id(r->g->gen), 12));
 	answer(r, &v);
 }
 

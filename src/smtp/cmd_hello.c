@@ -110,6 +110,7 @@ session_begin(struct smtp_session *s)
 void
 session_secured(struct smtp_session *s)
 {
+	static struct log_gate gate = { .kind = "tls established" };
 	const struct tls_info *tls = net_tls(s->conn);
 
 	free(s->info.helo);
@@ -118,10 +119,11 @@ session_secured(struct smtp_session *s)
 	s->offered = 0;
 	s->info.tls = tls;
 	tx_reset(s);
-	log_info("tls established", LOG_ID("session", s->info.id), LOG_S("peer", s->info.peer_ip),
-	    LOG_S("version", tls->version), LOG_S("cipher", tls->cipher), LOG_S("group", tls->group),
-	    LOG_S("sni", tls->sni), LOG_S("resumed", tls->resumed ? "yes" : "no"),
-	    LOG_S("client_cert", tls->cert_sha256));
+	if (log_may(&gate))
+		log_info("tls established", LOG_ID("session", s->info.id), LOG_S("peer", s->info.peer_ip),
+		    LOG_S("version", tls->version), LOG_S("cipher", tls->cipher), LOG_S("group", tls->group),
+		    LOG_S("sni", tls->sni), LOG_S("resumed", tls->resumed ? "yes" : "no"),
+		    LOG_S("client_cert", tls->cert_sha256));
 	/* Until the owner has answered nothing is read (sync_reading), whatever the state. */
 	session_ask(s, s->conf->implicit_tls ? &connect_step : &tls_step, SLICE(""));
 }

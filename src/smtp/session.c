@@ -176,6 +176,15 @@ cancel_question(struct smtp_session *s)
 	s->ops->cancelled(s->owner, s->info.id, s->ticket);
 }
 
+/* One that brought mail is always told of: its messages' lines refer to it. */
+static bool
+may_log_end(const struct smtp_session *s)
+{
+	static struct log_gate gate = { .kind = "session ended" };
+
+	return s->info.messages > 0 || log_may(&gate);
+}
+
 static void
 end_with(struct smtp_session *s, const char *why, int64_t finish_ms)
 {
@@ -189,10 +198,11 @@ end_with(struct smtp_session *s, const char *why, int64_t finish_ms)
 	cancel_question(s);
 	session_state(s, ST_GONE);
 	tx_reset(s);
-	log_info("session ended", LOG_ID("session", s->info.id), LOG_S("peer", s->info.peer_ip),
-	    LOG_S("listener", s->conf->listener), LOG_S("why", why),
-	    LOG_U("messages", s->info.messages), LOG_U("recipients", s->info.recipients),
-	    LOG_U("errors", s->info.errors), LOG_U("octets_in", in), LOG_U("octets_out", out));
+	if (may_log_end(s))
+		log_info("session ended", LOG_ID("session", s->info.id), LOG_S("peer", s->info.peer_ip),
+		    LOG_S("listener", s->conf->listener), LOG_S("why", why),
+		    LOG_U("messages", s->info.messages), LOG_U("recipients", s->info.recipients),
+		    LOG_U("errors", s->info.errors), LOG_U("octets_in", in), LOG_U("octets_out", out));
 	s->ops->closed(s->owner, s->info.id, why);
 	/* Last: what info points to lives as long as the connection. */
 	s->conn = NULL;

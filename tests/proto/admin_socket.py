@@ -112,6 +112,25 @@ def as_nobody(path):
         return f.read()
 
 
+def nasty_frames():
+    rnd = random.Random(70)
+    deep = b'{"verb":' + b"[" * 30000 + b"]" * 30000 + b"}"
+    yield from (b"", b"{", b"null", b"[]", b'"x"', b"{}", b'{"verb":7}', b'{"verb":"status"', b'{"verb":"\\u0000"}',
+                b'{"verb":"status","verb":"reload"}', b'{"verb":"queue.list","filter":7}', b"\xff" * 100, deep[:65000],
+                b'{"verb":"queue.list","filter":{"id":"' + b"A" * 60000 + b'"}}',
+                b'{"verb":"queue.list","filter":{"limit":-1,"since":"9999999999999999d"}}',
+                b'{"verb":"queue.delete","filter":{},"reason":"x"}', b'{"verb":"queue.delete","reason":"x"}',
+                b'{"verb":"queue.require-tls","filter":{"to":"*"},"reason":"x","level":{"a":[]}}',
+                b'{"verb":"evidence.show","filter":{"id":"\\ud800"}}', b'{"verb":"' + b"%s%n" * 100 + b'"}')
+    seeds = [b'{"verb":"queue.list","filter":{"from":"*","limit":10},"dry_run":true}', b'{"verb":"status"}',
+             b'{"verb":"queue.hold","filter":{"to":"b@*"},"reason":"r"}']
+    for _ in range(150):
+        data = bytearray(rnd.choice(seeds))
+        for _ in range(rnd.randrange(1, 6)):
+            data[rnd.randrange(len(data))] = rnd.randrange(256)
+        yield bytes(data)
+
+
 @case.register("garbage-and-half-requests", "X-70")
 def garbage(t):
     """Requests that are none, lengths that are lies, requests cut anywhere: an error or the end of that

@@ -187,6 +187,38 @@ keep(void *arg, const char *line)
 	snprintf(logged, sizeof logged, "%s", line + 25);	/* without the time */
 }
 
+static unsigned gate_notes, gate_lines;
+
+static void
+count_gate(void *arg, const char *line)
+{
+	if (strstr(line, "lines left out kind=x lines=1500") != NULL)
+		gate_notes++;
+	else if (strstr(line, " x ") != NULL)
+		gate_lines++;
+}
+
+/* a flood of one kind is cut, counted and told; the next second begins anew. */
+START_TEST(log_flood)
+{
+	static struct log_gate gate = { .kind = "x" }, other = { .kind = "y" };
+
+	clock_fake(10000, 0);
+	log_capture(count_gate, NULL);
+	for (unsigned i = 0; i < 2000; i++)
+		if (log_may(&gate))
+			log_info("x", LOG_U("n", i));
+	ck_assert_uint_eq(gate_lines, LOG_GATE_LINES);
+	ck_assert_uint_eq(gate_notes, 0);
+	ck_assert(log_may(&other));
+	clock_fake(11000, 0);
+	ck_assert(log_may(&gate));
+	ck_assert_uint_eq(gate_notes, 1);
+	log_capture(NULL, NULL);
+	clock_real();
+}
+END_TEST
+
 START_TEST(log_lines)
 {
 	struct err err;
@@ -222,5 +254,6 @@ UNIT_MAIN("base",
 	tcase_add_test(tc, ids);
 	tcase_add_test(tc, mailbox_keeps_order);
 	tcase_add_test(tc, log_lines);
+	tcase_add_test(tc, log_flood);
 	tcase_add_test(tc, dates);
 )
