@@ -108,7 +108,8 @@ def away_and_back(t):
     gw.run("queue", "retry", "--to", "*", "--reason", "it is back", timeout=120)
     gw.wait_for(lambda: not recipients(gw), 600, "an empty queue")
     t.eq(taken(hop), sorted(subjects), "messages")
-    t.check(most[0] <= 5, f"{most[0]} connections at a time")
+    # Those that have been told QUIT may not have gone when the next ones come.
+    t.check(most[0] <= 10, f"{most[0]} connections at a time")
     t.check(len(seen) == 1 or seen[1] > 0, "a second connection before the first had shown that it works")
     t.check(len(hop.legs) - before < MANY / 5 + 10, f"{len(hop.legs) - before} connections for {MANY} messages")
 
