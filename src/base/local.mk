@@ -4,6 +4,7 @@ libsallyport_a_SOURCES += \
 	src/base/clock.c src/base/clock.h \
 	src/base/dir.c \
 	src/base/err.c src/base/err.h \
+	src/base/hash.h \
 	src/base/log.c src/base/log.h \
 	src/base/mailbox.c src/base/mailbox.h \
 	src/base/slice.c src/base/slice.h \

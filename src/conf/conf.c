@@ -8,8 +8,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "conf/conf_int.h"
 
 #define FILE_MAX (4u << 20)

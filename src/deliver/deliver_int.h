@@ -18,8 +18,8 @@
 
 #include <event2/event.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "deliver/deliver.h"
 #include "deliver/routing.h"
 #include "trust/evidence.h"

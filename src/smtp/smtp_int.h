@@ -20,8 +20,8 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "smtp/smtp.h"
 
 #define LINE_MAX_OCTETS 2048u		/* 512 and every extension's increment fit (M-05) */
