@@ -22,11 +22,16 @@ db_fail(struct db *db, enum db_rc rc, const char *text)
 	return false;
 }
 
+/* Of the write to the log that just failed; a commit leaves no sqlite3_system_errno(). */
 static bool
 is_quota(sqlite3 *h)
 {
-	int error = sqlite3_system_errno(h);
+	sqlite3_file *f = NULL;
+	int error = 0;
 
+	if (sqlite3_file_control(h, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f) != SQLITE_OK || f == NULL ||
+	    f->pMethods == NULL || f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK)
+		return false;
 	return error == EDQUOT || error == EFBIG;
 }
 

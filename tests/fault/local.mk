@@ -1,9 +1,10 @@
 # Faults (spec security.md 3): calls that fail by a preloaded library, damaged and full disks, clocks,
 # signals. walk.py does a sample of its indexes in `make check` and all of them in `make soak`.
 FAULT_TESTS = \
+	tests/fault/storage.py \
 	tests/fault/walk.py
 TESTS += $(FAULT_TESTS)
-SOAK_TESTS += tests/fault/walk.py
+SOAK_TESTS += $(FAULT_TESTS)
 EXTRA_DIST += $(FAULT_TESTS) tests/fault/shim.c tests/fault/shim.py
 # Only ever preloaded, so neither libtool nor the library of all objects comes into it.
 check_DATA += tests/fault/shim.so

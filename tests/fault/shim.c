@@ -120,6 +120,21 @@ may_fail(int fd)
 	return may;
 }
 
+/* A full disk or quota is a file's fault alone. */
+static bool
+may_fail_write(int fd)
+{
+	int64_t error = ctl == NULL ? 0 : atomic_load(&ctl->error);
+	int keep = errno;
+	struct stat st;
+	bool may = may_fail(fd);
+
+	if (may && (error == ENOSPC || error == EDQUOT || error == EFBIG))
+		may = fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode);
+	errno = keep;
+	return may;
+}
+
 #define NEXT(name) \
 	static __typeof__(&name) next; \
 	if (next == NULL) \
@@ -166,7 +181,7 @@ ssize_t
 write(int fd, const void *p, size_t n)
 {
 	NEXT(write);
-	if (may_fail(fd)) {
+	if (may_fail_write(fd)) {
 		FAIL(WRITE, -1);
 		CUT(n);
 	}
@@ -195,7 +210,7 @@ ssize_t
 writev(int fd, const struct iovec *v, int n)
 {
 	NEXT(writev);
-	if (may_fail(fd))
+	if (may_fail_write(fd))
 		FAIL(WRITE, -1);
 	return next(fd, v, n);
 }
@@ -301,8 +316,16 @@ socket(int family, int type, int protocol)
 int
 connect(int fd, const struct sockaddr *a, socklen_t n)
 {
+	int keep = errno, type = 0;
+	socklen_t len = sizeof type;
+
 	NEXT(connect);
-	FAIL(CONNECT, -1);
+	/* A datagram socket is the resolver's. */
+	if (a->sa_family != AF_UNIX && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM) {
+		errno = keep;
+		FAIL(CONNECT, -1);
+	}
+	errno = keep;
 	return next(fd, a, n);
 }
 
