@@ -35,7 +35,7 @@ struct daemon {
 	struct bound **bound;		/* for each worker */
 	size_t *nbound;
 	struct ctl *ctl;
-	struct event *signals[4];
+	struct event *signals[4], *hourly;
 	int64_t started_ms;
 	unsigned running;		/* workers whose threads were started */
 	uint64_t seq;
@@ -121,6 +121,34 @@ differ:
 	return false;
 }
 
+/* F-21: a certificate that has run out must not take the place of one that has not. Where the running
+ * one has run out as well, nothing is lost, and other changes must get through. */
+static bool
+certificates_are_good(const struct setup *old, const struct setup *new, struct err *err)
+{
+	for (size_t i = 0; i < new->conf->nlisteners; i++) {
+		if (!tls_server_has_expired(new->listeners[i].tls) ||
+		    tls_server_has_expired(old->listeners[i].tls))
+			continue;
+		err_set(err, "listeners.%s: a certificate in the new configuration has expired; the one in use "
+		    "has not", new->conf->listeners[i].name);
+		return false;
+	}
+	return true;
+}
+
+/* Nobody looks at a certificate that worked yesterday. */
+static void
+on_hour(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	const struct conf *c = d->setup->conf;
+
+	for (size_t i = 0; i < c->nlisteners; i++)
+		if (tls_server_has_expired(d->setup->listeners[i].tls))
+			log_error("certificate has expired", LOG_S("listener", c->listeners[i].name));
+}
+
 static bool
 reload(void *owner, struct err *err)
 {
@@ -136,7 +164,7 @@ reload(void *owner, struct err *err)
 		return false;
 	}
 	failpoint("reload-read");
-	if (!binds_are_same(d->setup->conf, s->conf, err) ||
+	if (!binds_are_same(d->setup->conf, s->conf, err) || !certificates_are_good(d->setup, s, err) ||
 	    !order_all(d, ORDER_LOAD, s, NULL, ORDER_MS, err)) {
 		order_all(d, ORDER_DISCARD, NULL, NULL, ORDER_MS, NULL);
 		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
@@ -567,6 +595,8 @@ daemon_free(struct daemon *d)
 	for (size_t i = 0; i < NELEMS(d->signals); i++)
 		if (d->signals[i] != NULL)
 			event_free(d->signals[i]);
+	if (d->hourly != NULL)
+		event_free(d->hourly);
 	for (unsigned i = 0; d->bound != NULL && i < d->n; i++)
 		free(d->bound[i]);
 	free(d->bound);
@@ -598,6 +628,7 @@ int
 gateway_run(const char *conf_file)
 {
 	static const int sigs[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+	static const struct timeval hour = { 3600, 0 };
 	struct daemon d = { .conf_file = conf_file, .started_ms = clock_wall_ms() };
 	struct err err = { "" };
 	char *errors;
@@ -626,6 +657,8 @@ gateway_run(const char *conf_file)
 		d.signals[i] = evsignal_new(d.base, sigs[i], on_signal, &d);
 		evsignal_add(d.signals[i], NULL);
 	}
+	d.hourly = event_new(d.base, -1, EV_PERSIST, on_hour, &d);
+	event_add(d.hourly, &hour);
 	if (start(&d, &err) != 0) {
 		log_error("cannot start", LOG_S("why", err.text));
 		fprintf(stderr, "sallyportd: %s\n", err.text);

@@ -51,11 +51,13 @@ struct tls_server_conf {
 	const char *session_context;	/* tickets of one listener are refused by another */
 };
 /* A key that does not fit its certificate, an unreadable or expired file: an error that names
- * the file (an expired one is only a warning in the log). Identities are chosen by the dNSNames in
+ * the file (an expired one is only an alarm in the log). Identities are chosen by the dNSNames in
  * their certificates. ALPN: absent or "smtp"; anything else ends the handshake (X-8). No
  * renegotiation, no compression, security level 1 at least. One reference. */
 struct tls_server *tls_server_new(const struct tls_server_conf *conf, struct err *err);
 struct tls_server *tls_server_ref(struct tls_server *t);
+/* Has the certificate of one of its identities run out by now? False for NULL. */
+bool tls_server_has_expired(const struct tls_server *t);
 void tls_server_unref(struct tls_server *t);
 
 /* ---- TLS, client side ---- */

@@ -205,10 +205,22 @@ load_files(SSL_CTX *ctx, const char *cert_file, const char *key_file, struct err
 	cert = SSL_CTX_get0_certificate(ctx);
 	/* Serving an expired certificate is bad, offering no TLS at all is worse (F-21). */
 	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
-		log_warn("certificate has expired", LOG_S("file", cert_file));
+		log_error("certificate has expired", LOG_S("file", cert_file));
 	else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
 		log_warn("certificate is not valid yet", LOG_S("file", cert_file));
 	return true;
+}
+
+bool
+tls_server_has_expired(const struct tls_server *t)
+{
+	for (size_t i = 0; t != NULL && i < t->nidentities; i++) {
+		X509 *cert = SSL_CTX_get0_certificate(t->identities[i].ctx);
+
+		if (cert != NULL && X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+			return true;
+	}
+	return false;
 }
 
 static bool

@@ -21,7 +21,9 @@ shift(struct store *s, int64_t by, int64_t old_now)
 	st = db_use(&s->db, SQL_SHIFT);
 	db_bind_int(st, 1, by);
 	db_bind_int(st, 2, old_now);
-	ok = db_run(&s->db, st) && db_do(&s->db, SQL_COMMIT);
+	/* Numbers from before are still newer than the clock at the next start: that is known then. */
+	ok = db_run(&s->db, st) && (by > 0 || db_meta_set(&s->db, "clock_from", old_now)) &&
+	    db_do(&s->db, SQL_COMMIT);
 	if (!ok && !sqlite3_get_autocommit(s->db.h))
 		sqlite3_exec(s->db.h, "ROLLBACK", NULL, NULL, NULL);
 	if (ok)
@@ -50,6 +52,8 @@ store_clock_start(struct store *s, struct err *err)
 		id_ms = 0;
 	if (at < id_ms || at > now + FUTURE_MS)
 		at = id_ms;
+	if (at - db_meta(&s->db, "clock_from") < STEP_MS)
+		at = now;
 	if (got < 0 || (at - now > STEP_MS && !shift(s, now - at, at))) {
 		err_set(err, "queue %s: %s", s->path, s->db.text);
 		return -1;

@@ -2,7 +2,8 @@
 # signals. walk.py does a sample of its indexes in `make check` and all of them in `make soak`.
 FAULT_TESTS = \
 	tests/fault/storage.py \
-	tests/fault/walk.py
+	tests/fault/walk.py \
+	tests/fault/world.py
 TESTS += $(FAULT_TESTS)
 SOAK_TESTS += $(FAULT_TESTS)
 EXTRA_DIST += $(FAULT_TESTS) tests/fault/shim.c tests/fault/shim.py
