@@ -9,6 +9,6 @@ fi
 log=fuzz-soak.$$
 make -s fuzz-run FUZZ_RUNS="${FUZZ_RUNS:-100000}" >$log 2>&1
 rc=$?
-sed -n 's/^/# /;/exec/,$p' $log
+sed -n 's/^/# /;/^# harness/,$p' $log
 rm -f $log
 exit $rc
