@@ -239,11 +239,32 @@ def sources():
     return "".join(read(n) for n in names if n.endswith((".c", ".h")))
 
 
+def short(value):
+    """10 min, 64 MiB, 1,000,000 as the configuration writes them."""
+    value = re.sub(r"(?<=\d),(?=\d{3})", "", str(value)).replace(" ", "")
+    return value.replace("min", "m").replace("MiB", "M").replace("octets/s", "")
+
+
+def check_defaults(text, real):
+    """The columns Setting and Default of the tables of limits; several in one cell stand in the same order."""
+    wrong, n = [], 0
+    for cells in (row.split("|")[2:4] for row in section(text, "1. Limits").split("\n") if row.count("|") > 3):
+        names = re.findall(r"`([a-z_.*]+)`", cells[0])
+        for name, value in zip(names, re.sub(r"(?<=\d),(?=\d{3})", "", cells[1]).split(",")):
+            if re.match(r" *\d", value):
+                n += 1
+                if short(value).split(";")[0] != short(real.get(name)):
+                    wrong.append(f"{name}: {value.strip()}, in the program {real.get(name)}")
+    report(n > 20 and not wrong, "doc/operations.md defaults", "\n".join(wrong) or f"{n} found")
+
+
 def check_operations():
     text = read("doc/operations.md")
     rc, out = program("config", "schema")
-    settings = {row["path"] for row in json.loads(out)} if rc == 0 else set()
+    rows = json.loads(out) if rc == 0 else []
+    settings = {row["path"] for row in rows}
     report(bool(settings), "sallyport config schema", out)
+    check_defaults(text, {row["path"]: row.get("default") for row in rows})
     named = {n for n in re.findall(rf"`((?:{SECTIONS})\.[a-z_.*]+)", text)
              if not n.startswith("queue.db") and not n.endswith(".lua")}
     unknown = sorted(named - settings)
