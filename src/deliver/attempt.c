@@ -387,11 +387,12 @@ hosts_over(struct attempt *a)
 	}
 	conclude(a);
 	if (nobody_answered(a) && a->dest->nconns == 0 && a->item->rcpts[0].out.kind == OUT_DEFERRED) {
-		/* What waits behind this item would wait for the same timeouts and refusals. */
+		/* What waits behind this item would wait for the same timeouts and refusals. What owes
+		 * more may come back without a connection (an insecure MX), so it is asked for itself. */
 		outcome_set(&like, OUT_DEFERRED, 0, a->item->rcpts[0].out.status, "connect", "unreachable",
 		    a->last_reply != NULL ? a->last_reply : a->last_text);
 		dest_away(a->dest);
-		dest_fail_waiting(a->dest, &like);
+		dest_fail_waiting(a->dest, &like, &a->item->duties);
 		outcome_clear(&like);
 	}
 	attempt_end(a);

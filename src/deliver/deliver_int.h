@@ -279,7 +279,7 @@ void dest_add(struct dest *t, struct item *it);
 void dest_put_back(struct dest *t, struct item *it);	/* first in line; an attempt that ends runs it */
 void dest_run(struct dest *t);			/* starts what may start; may free nothing of the caller's */
 void dest_run_later(struct dest *t);
-void dest_fail_waiting(struct dest *t, const struct outcome *like);
+void dest_fail_waiting(struct dest *t, const struct outcome *like, const duty_mask *only);
 void dest_free(struct dest *t);
 void dest_attempt_over(struct dest *t);		/* one attempt less */
 /* A result went to the store, and is on disk. The pause that too many of them make ends here. */

@@ -173,10 +173,11 @@ dest_free(struct dest *t)
 
 /* ---- Preparing ---- */
 
-/* Nothing can be tried for anybody: every waiting item gets the same outcome, through an attempt
- * of its own so that hooks, evidence and notices are the same as ever. */
+/* Nothing can be tried for anybody (`only` NULL) or for those who owe the same: every such item gets
+ * this outcome, through an attempt of its own so that hooks, evidence and notices are the same as
+ * ever. The others keep their order: after n turns the queue has gone round once. */
 void
-dest_fail_waiting(struct dest *t, const struct outcome *like)
+dest_fail_waiting(struct dest *t, const struct outcome *like, const duty_mask *only)
 {
 	size_t n = t->nwaiting;		/* those that are here now, not those that come back */
 
@@ -184,6 +185,10 @@ dest_fail_waiting(struct dest *t, const struct outcome *like)
 		struct item *it = TAILQ_FIRST(&t->waiting);
 
 		TAILQ_REMOVE(&t->waiting, it, link);
+		if (only != NULL && it->duties != *only) {
+			TAILQ_INSERT_TAIL(&t->waiting, it, link);
+			continue;
+		}
 		t->nwaiting--;
 		t->d->nwaiting--;
 		for (size_t i = 0; i < it->n; i++) {
@@ -212,7 +217,7 @@ fail_all(struct dest *t, enum outcome_kind kind, const char *status, const char 
 	o.uncounted = uncounted;
 	if (uncounted)
 		o.after_ms = uncounted_ms;
-	dest_fail_waiting(t, &o);
+	dest_fail_waiting(t, &o, NULL);
 	outcome_clear(&o);
 }
 
