@@ -413,7 +413,11 @@ static void
 list_paths(const struct conf *c, struct confine_paths *p)
 {
 	static const char *const system_read[] = { "/etc", "/usr", "/lib", "/lib64", "/dev/urandom",
-		"/run/systemd/resolve", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu" };
+		"/run/systemd/resolve", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu",
+#ifdef SANITIZED
+		"/proc",	/* looking for leaks at the end, they walk through the threads there */
+#endif
+	};
 
 	for (size_t i = 0; i < NELEMS(system_read); i++)
 		confine_may_read(p, system_read[i]);
