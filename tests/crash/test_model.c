@@ -16,7 +16,7 @@
 #include "store_rig.h"
 
 #define STEPS 400
-#define SOAK_STEPS 20000
+#define SOAK_STEPS 6000
 #define RCPTS 3
 #define LIVING 40		/* messages; beyond that they are rather removed than added */
 #define LATER_MS 86400000	/* of what is put off; a start of the child lets so much time pass, or not */
@@ -31,7 +31,7 @@ struct op {
 	bool held;
 	enum store_change change;
 	enum store_verb verb;
-	int64_t next_ms;
+	int64_t next_ms, at_ms;	/* at_ms: not before it was asked */
 	uint64_t notice;	/* one that goes with a result */
 };
 struct said {			/* what the child answers; OP_DUE: one for each, `last` ends it */
@@ -218,7 +218,7 @@ child(struct rig *r, int fd)
 struct mrcpt {
 	bool is_there, in_hand, has_bounce;
 	enum rcpt_state state;
-	int64_t next_ms;
+	int64_t next_ms, latest_ms;	/* due: the store's clock read something between these */
 	uint32_t duties, attempts;
 	unsigned evidence;	/* rows that say how it left */
 };
@@ -263,6 +263,13 @@ is_living(const struct mmsg *g)
 }
 
 static void
+set_due(struct mrcpt *r, int64_t from, int64_t to)
+{
+	r->next_ms = from;
+	r->latest_ms = to;
+}
+
+static void
 add(struct model *m, uint64_t id, const struct op *o, uint32_t active)
 {
 	struct mmsg *g;
@@ -274,7 +281,7 @@ add(struct model *m, uint64_t id, const struct op *o, uint32_t active)
 		g->r[i].is_there = true;
 		g->r[i].state = o->held ? RCPT_HELD : active >> i & 1 ? RCPT_ACTIVE : RCPT_QUEUED;
 		g->r[i].in_hand = g->r[i].state == RCPT_ACTIVE;
-		g->r[i].next_ms = 0;	/* due, or held for ever */
+		set_due(&g->r[i], 0, 0);	/* due, or held for ever */
 	}
 }
 
@@ -293,7 +300,7 @@ apply_result(struct model *m, const struct op *o, uint32_t active)
 		r->attempts = o->attempts;
 		if (r->state == RCPT_ACTIVE) {	/* else an administrator was quicker */
 			r->state = o->change == CHANGE_HOLD ? RCPT_HELD : RCPT_QUEUED;
-			r->next_ms = o->next_ms;
+			set_due(r, o->next_ms, o->next_ms);
 		}
 	}
 	if (o->notice != 0 && was_there) {
@@ -306,23 +313,24 @@ apply_result(struct model *m, const struct op *o, uint32_t active)
 static void
 apply_admin(struct mrcpt *r, const struct op *o)
 {
-	int64_t next = r->state == RCPT_ACTIVE ? now_ms() + RECALL_MS : 0;
+	bool is_leased = r->state == RCPT_ACTIVE;
+	int64_t from = is_leased ? o->at_ms + RECALL_MS : 0, to = is_leased ? now_ms() + RECALL_MS : 0;
 
 	switch (o->verb) {
 	case STORE_HOLD:
 		if (r->state != RCPT_HELD)
-			r->next_ms = 0;
+			set_due(r, 0, 0);
 		r->state = RCPT_HELD;
 		break;
 	case STORE_RELEASE:
 		if (r->state != RCPT_HELD)
 			return;
 		r->state = RCPT_QUEUED;
-		r->next_ms = 0;
+		set_due(r, 0, 0);
 		break;
 	case STORE_RETRY:
 		if (r->state == RCPT_QUEUED)
-			r->next_ms = 0;
+			set_due(r, 0, 0);
 		break;
 	case STORE_DELETE:
 		r->is_there = false;
@@ -331,13 +339,13 @@ apply_admin(struct mrcpt *r, const struct op *o)
 	case STORE_BOUNCE:
 		r->has_bounce = true;
 		r->state = RCPT_QUEUED;
-		r->next_ms = next;
+		set_due(r, from, to);
 		break;
 	default:
 		r->duties |= o->duties;
-		if (r->state == RCPT_ACTIVE) {
+		if (is_leased) {
 			r->state = RCPT_QUEUED;
-			r->next_ms = next;
+			set_due(r, from, to);
 		}
 	}
 }
@@ -404,7 +412,7 @@ content_fits(sqlite3 *h, const struct mmsg *g)
 
 /* Why the row does not fit, or NULL. */
 static const char *
-rcpt_misfit(sqlite3 *h, const struct mmsg *g, uint32_t num, bool was_closed)
+rcpt_misfit(sqlite3 *h, const struct mmsg *g, uint32_t num)
 {
 	const struct mrcpt *r = &g->r[num];
 	sqlite3_stmt *st;
@@ -425,7 +433,7 @@ rcpt_misfit(sqlite3 *h, const struct mmsg *g, uint32_t num, bool was_closed)
 		/* What is due may have been handed out without our having looked. */
 		if (state != r->state && !(r->state == RCPT_QUEUED && r->next_ms <= now_ms() && state == RCPT_ACTIVE))
 			why = "state";
-		else if (r->next_ms <= now_ms() ? next > now_ms() : llabs(next - r->next_ms) > 1000)
+		else if (r->latest_ms <= now_ms() ? next > now_ms() : next < r->next_ms || next > r->latest_ms)
 			why = "time";
 		else if (sqlite3_column_int64(st, 2) != r->duties)
 			why = "duties";
@@ -451,7 +459,7 @@ misfit(struct rig *r, const struct model *m, uint64_t *id_out)
 
 		*id_out = g->id;
 		for (uint32_t k = 0; k < g->nrcpts && why == NULL; k++) {
-			why = rcpt_misfit(h, g, k, false);
+			why = rcpt_misfit(h, g, k);
 			rcpts += g->r[k].is_there;
 		}
 		living += is_living(g);
@@ -557,10 +565,10 @@ crash_in(struct play *p, const struct op *o)
 	uint64_t id = 0;
 
 	memcpy(after.v, p->m.v, p->m.n * sizeof *after.v);
-	apply(&after, o, 0);
 	order(p, o);
 	usleep(pick(p, 4000));
 	kill(p->pid, SIGKILL);
+	apply(&after, o, 0);
 	p->torn++;
 	if (hear(p, &a)) {
 		ck_assert_int_eq(a.status, STORE_OK);
@@ -639,7 +647,9 @@ take_due(struct play *p)
 
 		ck_assert(g != NULL && a.num < g->nrcpts);
 		r = &g->r[a.num];
-		ck_assert(r->is_there && r->state == RCPT_QUEUED);
+		ck_assert_msg(r->is_there && r->state == RCPT_QUEUED, "%llx/%u handed out: %s, state %d, in hand %d,"
+		    " due %lld ms ago", (unsigned long long)a.id, a.num, r->is_there ? "there" : "gone", r->state,
+		    r->in_hand, (long long)(now_ms() - r->next_ms));
 		ck_assert_int_le(r->next_ms, now_ms());
 		ck_assert_uint_eq(a.duties, g->duties | r->duties);
 		ck_assert_uint_eq(a.attempts, r->attempts);
@@ -650,7 +660,7 @@ take_due(struct play *p)
 	for (size_t i = 0; i < p->m.n; i++)
 		for (uint32_t k = 0; k < p->m.v[i].nrcpts; k++)
 			ck_assert(!p->m.v[i].r[k].is_there || p->m.v[i].r[k].state != RCPT_QUEUED ||
-			    p->m.v[i].r[k].next_ms > before - 50);
+			    p->m.v[i].r[k].latest_ms > before);
 }
 
 /* ---- What comes next ---- */
@@ -726,6 +736,20 @@ make_admin(struct play *p, struct op *o)
 	return true;
 }
 
+/* The store may hand a row out between any two requests; what it posted then was true then. So nothing
+ * is asked about a row of which the model cannot know whether that has happened. */
+static bool
+is_certain(const struct play *p, const struct op *o)
+{
+	const struct mmsg *g = find((struct model *)&p->m, o->id);
+
+	for (uint32_t i = 0; i < g->nrcpts; i++)
+		if ((o->kind == OP_ADMIN || i == o->num) && g->r[i].is_there && g->r[i].state == RCPT_QUEUED &&
+		    g->r[i].next_ms < now_ms() + 10 * RECALL_MS)
+			return false;
+	return true;
+}
+
 static void
 step(struct play *p)
 {
@@ -744,8 +768,12 @@ step(struct play *p)
 		take_due(p);
 		return;
 	}
-	if (o.kind == OP_ADMIN)
+	if (o.kind != OP_PUT && (o.kind == OP_ADMIN || !is_certain(p, &o))) {
 		take_due(p);	/* so that the model knows which rows are leased */
+		if (!is_certain(p, &o))
+			return;
+	}
+	o.at_ms = now_ms();
 	if (pick(p, 25) == 0) {
 		crash_in(p, &o);
 		return;
