@@ -338,8 +338,6 @@ static void
 tick(struct store *s, int64_t mono)
 {
 	s->next_tick = mono + s->tick_ms;
-	if (!s->latched)
-		store_clock_tick(s);
 	atomic_store(&s->n.headroom, room_headroom(s));
 	if (atomic_load(&s->n.full) && mono >= s->full_until) {
 		atomic_store(&s->n.full, false);
@@ -434,6 +432,9 @@ store_main(void *arg)
 			if (mono >= s->retry_latch_at)
 				store_try_unlatch(s);
 		}
+		/* Each time, or what a jump made due would be handed out before the next tick sees it. */
+		if (!s->latched)
+			store_clock_tick(s);
 		if (group_is_ready(s, mono))
 			group_run(s);
 	}
