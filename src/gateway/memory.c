@@ -18,6 +18,7 @@ struct memory {
 	int statm;			/* -1: cannot be measured, then all is fine */
 	uint64_t page, found;		/* found: the limit when none is configured */
 	_Atomic uint64_t limit, now;
+	_Atomic uint64_t freed;		/* given back since the allocator was last trimmed */
 	_Atomic int64_t next_ms, trim_ms;
 	_Atomic int level;
 };
@@ -142,14 +143,18 @@ judge(uint64_t now, uint64_t limit)
 static void
 look(struct memory *m, int64_t now_ms)
 {
-	uint64_t limit = atomic_load(&m->limit), now = measure(m);
+	uint64_t limit = atomic_load(&m->limit), freed = atomic_load(&m->freed), now = measure(m);
 	int64_t trim_ms = atomic_load(&m->trim_ms);
-	int was = atomic_load(&m->level), is = judge(now, limit);
+	int was = atomic_load(&m->level), is;
 
+	now = now > freed ? now - freed : 0;
+	is = judge(now, limit);
 	/* The allocator keeps what was freed for later use. Counted as held it would shut the door for
-	 * ever after one bad minute. */
-	if (is != MEMORY_FINE && now_ms >= trim_ms &&
+	 * ever after one bad minute; and as it may not fit the next request, not too much of it may
+	 * count as free either. */
+	if ((is != MEMORY_FINE || freed > 0) && (now_ms >= trim_ms || freed > limit / 64) &&
 	    atomic_compare_exchange_strong(&m->trim_ms, &trim_ms, now_ms + (is == MEMORY_HARD ? TRIM_HARD_MS : TRIM_EVERY_MS))) {
+		atomic_store(&m->freed, 0);
 		malloc_trim(0);
 		now = measure(m);
 		is = judge(now, limit);
@@ -180,6 +185,7 @@ memory_given_back(struct memory *m, uint64_t bytes)
 {
 	uint64_t now = atomic_load(&m->now);
 
+	atomic_fetch_add(&m->freed, bytes);
 	now = now > bytes ? now - bytes : 0;
 	atomic_store(&m->now, now);
 	atomic_store(&m->level, judge(now, atomic_load(&m->limit)));

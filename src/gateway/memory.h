@@ -18,9 +18,9 @@ void memory_free(struct memory *m);
 void memory_set_limit(struct memory *m, uint64_t limit_bytes);
 /* Any thread, no lock, mostly no system call: measured anew every MEMORY_EVERY_MS at most. */
 enum memory_level memory_level(struct memory *m);
-#define MEMORY_EVERY_MS 50
-/* So much will be freed at once: until the next look it counts as free, so that not more is ended than
- * needs to be. */
+#define MEMORY_EVERY_MS 5
+/* So much will be freed at once. It counts as free although the allocator may keep it for a while, so
+ * that not more is ended than needs to be. */
 void memory_given_back(struct memory *m, uint64_t bytes);
 uint64_t memory_now(const struct memory *m);	/* as measured last */
 uint64_t memory_limit(const struct memory *m);
