@@ -289,6 +289,10 @@ void dest_result_saved(struct dest *t);
 void dest_full(struct dest *t, unsigned others);
 void dest_away(struct dest *t);
 void dest_succeeded(struct dest *t);		/* a message was taken */
+/* prepare.c */
+bool dest_is_prepared(const struct dest *t);	/* what is known is good for what waits now */
+void dest_prepare(struct dest *t);		/* may have ended all that waits, or come back to dest_run */
+void dest_forget(struct dest *t);		/* what is known and what is under way */
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

@@ -7,6 +7,7 @@ libsallyport_a_SOURCES += \
 	src/deliver/grant.c \
 	src/deliver/notice.c \
 	src/deliver/outcome.c \
+	src/deliver/prepare.c \
 	src/deliver/record.c \
 	src/deliver/routing.c src/deliver/routing.h \
 	src/deliver/send.c
