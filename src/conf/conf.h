@@ -116,6 +116,9 @@ struct conf {
 		unsigned active;		/* messages in memory for delivery, a worker: 2000 */
 	} queue;
 	struct {
+		int64_t keep_ms;	/* 0: for ever */
+	} evidence;
+	struct {
 		char **load;		/* absolute paths */
 		size_t nload;
 		struct conf_level *levels;

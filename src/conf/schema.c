@@ -213,6 +213,11 @@ const struct setting conf_schema[] = {
 { "queue.active", T_NUMBER, "2000", .min = 10, .max = 1000000, AT(conf, queue.active),
   .text = "Recipients that one worker has in hand for delivery; the rest waits in the database." },
 
+{ "evidence", T_SECTION, NULL, .text = "The record of what was asked for and done." },
+{ "evidence.keep", T_DURATION, "\"0s\"", .max = 36500 * (int64_t)DAY, AT(conf, evidence.keep_ms),
+  .text = "How long evidence is kept; older rows are removed while the gateway is idle, and the rest can "
+	  "still be verified. 0s: for ever. A change needs a restart." },
+
 { "delivery", T_SECTION, NULL, .text = "Connections to other hosts." },
 { "delivery.ipv4", T_BOOL, "true", AT(conf, delivery.ipv4), .text = "Use IPv4." },
 { "delivery.ipv6", T_BOOL, "true", AT(conf, delivery.ipv6), .text = "Use IPv6." },

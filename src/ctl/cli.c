@@ -20,7 +20,9 @@ static const char help[] =
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
     "  queue list|show ID           what is in the queue\n"
     "  queue hold|release|retry|bounce|delete|require-tls [ID]\n"
-    "  evidence show ID|list|verify|export\n"
+    "  evidence show ID|list        how recipients left the queue\n"
+    "  evidence verify              check the hash chain\n"
+    "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
     "  status, metrics, reload\n"
     "\n"
     "options\n"
@@ -31,6 +33,8 @@ static const char help[] =
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --limit N                at most N rows (100)\n"
+    "      --csv                    CSV (evidence export)\n"
+    "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
     "      --reason TEXT            why; recorded with every change\n"
     "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
     "      --dry-run                say what would change, change nothing\n"
@@ -134,7 +138,7 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 	return result;
 }
 
-enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER };
+enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV };
 
 int
 cli_main(int argc, char **argv)
@@ -146,6 +150,7 @@ cli_main(int argc, char **argv)
 		{ "socket", required_argument, NULL, OPT_SOCKET },
 		{ "db", required_argument, NULL, OPT_DB },
 		{ "json", no_argument, NULL, OPT_JSON },
+		{ "csv", no_argument, NULL, OPT_CSV },
 		{ "reason", required_argument, NULL, OPT_REASON },
 		{ "level", required_argument, NULL, OPT_LEVEL },
 		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
@@ -158,6 +163,7 @@ cli_main(int argc, char **argv)
 		{ "state", required_argument, NULL, OPT_FILTER },
 		{ "since", required_argument, NULL, OPT_FILTER },
 		{ "until", required_argument, NULL, OPT_FILTER },
+		{ "head", required_argument, NULL, OPT_FILTER },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const struct {
@@ -180,6 +186,7 @@ cli_main(int argc, char **argv)
 		case OPT_SOCKET: c.socket = optarg; break;
 		case OPT_DB: c.db = optarg; break;
 		case OPT_JSON: c.json = true; break;
+		case OPT_CSV: c.csv = true; break;
 		case OPT_REASON: c.reason = optarg; break;
 		case OPT_LEVEL: c.level = optarg; break;
 		case OPT_DRY_RUN: c.dry_run = true; break;

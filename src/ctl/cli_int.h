@@ -9,7 +9,7 @@ struct cli {
 	const char *conf_file;		/* -c */
 	const char *socket;		/* --socket; NULL: from the configuration */
 	const char *db;			/* --db: read a database without a daemon */
-	bool json, dry_run;
+	bool json, dry_run, csv;
 	const char *reason, *level;
 	json_t *filter;
 	int argc;			/* what is left: words of the command */
@@ -19,6 +19,11 @@ struct cli {
 /* Sends {"verb": verb, ...options} and prints an error. NULL: *exit_status is set. New reference
  * to "result". */
 json_t *cli_ask(struct cli *c, const char *verb, int *exit_status);
+/* The same of the database, with --db. */
+json_t *cli_question(struct cli *c, const char *verb, int *exit_status);
+const char *cli_str(const json_t *o, const char *key);	/* "" when it is not there */
+long long cli_num(const json_t *o, const char *key);
+void cli_print_fields(const json_t *o, int indent);
 int cli_config(struct cli *c);
 int cli_policy(struct cli *c);
 int cli_queue(struct cli *c);

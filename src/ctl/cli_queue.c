@@ -1,4 +1,4 @@
-/* queue, evidence, status: what the daemon knows, as tables for people or as JSON. */
+/* queue and status: what the daemon knows, as tables for people or as JSON. */
 #include "config.h"
 
 #include <stdio.h>
@@ -6,55 +6,6 @@
 #include <string.h>
 
 #include "ctl/cli_int.h"
-#include "ctl/ctl_int.h"
-
-static const char *
-str(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s == NULL ? "" : s;
-}
-
-static long long
-num(const json_t *o, const char *key)
-{
-	return json_integer_value(json_object_get(o, key));
-}
-
-/* With --db the question goes to the database, without a daemon. */
-static json_t *
-ask(struct cli *c, const char *verb, int *rc)
-{
-	struct store_query q = { 0 };
-	struct err err = { "" };
-	json_t *request, *result = NULL;
-	json_error_t je;
-	char *text = NULL;
-
-	if (c->db == NULL)
-		return cli_ask(c, verb, rc);
-	request = json_pack("{s:s, s:O}", "verb", verb, "filter", c->filter);
-	*rc = EXIT_USAGE;
-	if (ctl_query_parse(request, &q, &err)) {
-		text = store_offline(c->db, &q, &err);
-		*rc = text == NULL ? EXIT_NO : EXIT_OK;
-	}
-	json_decref(request);
-	if (text == NULL)
-		fprintf(stderr, "sallyport: %s\n", err.text);
-	else
-		result = json_loads(text, 0, &je);
-	free(text);
-	free(q.filter.from);
-	free(q.filter.to);
-	free(q.filter.domain);
-	free(q.filter.route);
-	free(q.filter.tag);
-	free(q.filter.state);
-	free(q.reason);
-	return result;
-}
 
 /* ---- Queue ---- */
 
@@ -63,13 +14,13 @@ print_recipient(const json_t *r)
 {
 	const json_t *last = json_object_get(r, "last");
 
-	printf("    %-36s %-8s next %s  tries %lld\n", str(r, "address"), str(r, "state"),
-	    str(r, "next")[0] != '\0' ? str(r, "next") : "-", num(r, "attempts"));
-	if (str(r, "hold_reason")[0] != '\0')
-		printf("        held: %s\n", str(r, "hold_reason"));
-	if (last != NULL && str(last, "status")[0] != '\0')
-		printf("        last: %s %s %s\n", str(last, "status"), str(last, "reason"),
-		    str(last, "reply")[0] != '\0' ? str(last, "reply") : str(last, "text"));
+	printf("    %-36s %-8s next %s  tries %lld\n", cli_str(r, "address"), cli_str(r, "state"),
+	    cli_str(r, "next")[0] != '\0' ? cli_str(r, "next") : "-", cli_num(r, "attempts"));
+	if (cli_str(r, "hold_reason")[0] != '\0')
+		printf("        held: %s\n", cli_str(r, "hold_reason"));
+	if (last != NULL && cli_str(last, "status")[0] != '\0')
+		printf("        last: %s %s %s\n", cli_str(last, "status"), cli_str(last, "reason"),
+		    cli_str(last, "reply")[0] != '\0' ? cli_str(last, "reply") : cli_str(last, "text"));
 }
 
 static void
@@ -81,36 +32,15 @@ print_list(const json_t *result)
 	if (json_array_size(list) == 0)
 		puts("no messages");
 	json_array_foreach(list, i, m) {
-		printf("%s  %s  %lld octets  from <%s>%s%s%s\n", str(m, "id"), str(m, "received"), num(m, "size"),
-		    str(m, "from"), json_is_true(json_object_get(m, "requiretls")) ? "  REQUIRETLS" : "",
-		    strcmp(str(m, "duties"), "none") == 0 ? "" : "  owes ",
-		    strcmp(str(m, "duties"), "none") == 0 ? "" : str(m, "duties"));
+		printf("%s  %s  %lld octets  from <%s>%s%s%s\n", cli_str(m, "id"), cli_str(m, "received"), cli_num(m, "size"),
+		    cli_str(m, "from"), json_is_true(json_object_get(m, "requiretls")) ? "  REQUIRETLS" : "",
+		    strcmp(cli_str(m, "duties"), "none") == 0 ? "" : "  owes ",
+		    strcmp(cli_str(m, "duties"), "none") == 0 ? "" : cli_str(m, "duties"));
 		json_array_foreach(json_object_get(m, "recipients"), k, r)
 			print_recipient(r);
 	}
 	if (json_is_true(json_object_get(result, "more")))
 		puts("... and more; --limit shows them");
-}
-
-static void
-print_fields(const json_t *o, int indent)
-{
-	const char *key;
-	json_t *v;
-
-	json_object_foreach((json_t *)o, key, v) {
-		if (json_is_object(v)) {
-			printf("%*s%s:\n", indent, "", key);
-			print_fields(v, indent + 4);
-		} else if (json_is_string(v)) {
-			printf("%*s%-18s %s\n", indent, "", key, json_string_value(v));
-		} else if (!json_is_null(v)) {
-			char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-
-			printf("%*s%-18s %s\n", indent, "", key, text);
-			free(text);
-		}
-	}
 }
 
 static void
@@ -120,13 +50,13 @@ print_changes(const json_t *result)
 	size_t i;
 
 	json_array_foreach(json_object_get(result, "recipients"), i, r)
-		printf("%s  %-36s %s\n", str(r, "id"), str(r, "address"), str(r, "state"));
-	printf("%lld matched, %lld %s\n", num(result, "matched"),
-	    json_is_true(json_object_get(result, "dry_run")) ? num(result, "matched") : num(result, "changed"),
+		printf("%s  %-36s %s\n", cli_str(r, "id"), cli_str(r, "address"), cli_str(r, "state"));
+	printf("%lld matched, %lld %s\n", cli_num(result, "matched"),
+	    json_is_true(json_object_get(result, "dry_run")) ? cli_num(result, "matched") : cli_num(result, "changed"),
 	    json_is_true(json_object_get(result, "dry_run")) ? "would change" : "changed");
-	if (num(result, "in_delivery") > 0)
+	if (cli_num(result, "in_delivery") > 0)
 		printf("%lld of them in delivery: what is being sent at this moment goes all the same\n",
-		    num(result, "in_delivery"));
+		    cli_num(result, "in_delivery"));
 }
 
 int
@@ -152,7 +82,7 @@ cli_queue(struct cli *c)
 	if (change && json_object_size(c->filter) == 0)
 		return cli_usage("which messages? give an id or a filter (--to '*' means all)");
 	snprintf(verb, sizeof verb, "queue.%s", what);
-	result = ask(c, verb, &rc);
+	result = cli_question(c, verb, &rc);
 	if (result == NULL)
 		return rc;
 	if (c->json)
@@ -160,70 +90,10 @@ cli_queue(struct cli *c)
 	else if (change)
 		print_changes(result);
 	else if (strcmp(what, "show") == 0)
-		print_fields(result, 0);
+		cli_print_fields(result, 0);
 	else
 		print_list(result);
-	if (change && num(result, "matched") == 0)
-		rc = EXIT_NO;
-	json_decref(result);
-	return rc;
-}
-
-/* ---- Evidence ---- */
-
-static void
-print_evidence(const json_t *result)
-{
-	const json_t *e;
-	size_t i;
-
-	if (json_array_size(json_object_get(result, "evidence")) == 0)
-		puts("no evidence");
-	json_array_foreach(json_object_get(result, "evidence"), i, e) {
-		printf("%s  row %lld  message %s\n", str(e, "at"), num(e, "id"), str(e, "message"));
-		print_fields(json_object_get(e, "record"), 4);
-		printf("    %-18s %s\n", "hash", str(e, "hash"));
-	}
-}
-
-static int
-verified(const json_t *result, bool json)
-{
-	bool ok = json_is_true(json_object_get(result, "ok"));
-
-	if (json)
-		cli_print_json(result);
-	else if (ok)
-		printf("%lld rows, chain intact, head %s\n", num(result, "rows"), str(result, "head"));
-	else
-		printf("BROKEN at row %lld: %s\n", num(result, "broken_at"), str(result, "problem"));
-	return ok ? EXIT_OK : EXIT_NO;
-}
-
-int
-cli_evidence(struct cli *c)
-{
-	const char *what = c->argc > 1 ? c->argv[1] : "";
-	bool verify = strcmp(what, "verify") == 0, export = strcmp(what, "export") == 0;
-	json_t *result;
-	int rc;
-
-	if (!verify && !export && strcmp(what, "show") != 0 && strcmp(what, "list") != 0)
-		return cli_usage("evidence: show ID, list, verify or export is expected");
-	if (strcmp(what, "show") == 0 && c->argc < 3 && json_object_size(c->filter) == 0)
-		return cli_usage("evidence show: a message id, or --since, is expected");
-	if (c->argc > 2)
-		json_object_set_new(c->filter, "id", json_string(c->argv[2]));
-	result = ask(c, verify ? "evidence.verify" : "evidence.show", &rc);
-	if (result == NULL)
-		return rc;
-	if (verify)
-		rc = verified(result, c->json);
-	else if (c->json || export)
-		cli_print_json(result);
-	else
-		print_evidence(result);
-	if (!verify && json_array_size(json_object_get(result, "evidence")) == 0)
+	if (change && cli_num(result, "matched") == 0)
 		rc = EXIT_NO;
 	json_decref(result);
 	return rc;
@@ -240,13 +110,13 @@ cli_status(struct cli *c)
 	if (result == NULL)
 		return rc;
 	if (strcmp(c->argv[0], "metrics") == 0)
-		fputs(str(result, "text"), stdout);
+		fputs(cli_str(result, "text"), stdout);
 	else if (strcmp(c->argv[0], "reload") == 0)
 		puts("reloaded");
 	else if (c->json)
 		cli_print_json(result);
 	else
-		print_fields(result, 0);
+		cli_print_fields(result, 0);
 	json_decref(result);
 	return rc;
 }

@@ -23,6 +23,7 @@ static const struct {
 	{ "queue.require-tls", STORE_REQUIRE_TLS, true },
 	{ "evidence.show", STORE_EVIDENCE, false },
 	{ "evidence.verify", STORE_EVIDENCE_VERIFY, false },
+	{ "evidence.export", STORE_EVIDENCE_EXPORT, false },
 	{ "queue.status", STORE_STATUS, false },
 };
 
@@ -77,6 +78,8 @@ filter_of(const json_t *f, struct store_filter *to, struct err *err)
 	to->route = text_of(f, "route");
 	to->tag = text_of(f, "tag");
 	to->state = text_of(f, "state");
+	to->head = text_of(f, "head");
+	to->after = (uint64_t)json_integer_value(json_object_get(f, "after"));
 	to->limit = (unsigned)json_integer_value(json_object_get(f, "limit"));
 	if (to->state != NULL && strcmp(to->state, "queued") != 0 && strcmp(to->state, "active") != 0 &&
 	    strcmp(to->state, "held") != 0) {

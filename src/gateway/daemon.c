@@ -494,7 +494,8 @@ start(struct daemon *d, struct err *err)
 	const struct conf *c = d->setup->conf;
 	struct store_conf sc = { .path = c->queue.path, .min_free_percent = c->queue.min_free_percent,
 		.max_bytes = c->queue.max_bytes, .max_messages = c->queue.max_messages,
-		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5 };
+		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5,
+		.evidence_keep_ms = c->evidence.keep_ms };
 	struct ctl_conf cc = { c->service.control, c->service.http_text };
 	sigset_t all, old;
 

@@ -75,6 +75,7 @@ store_clock_tick(struct store *s)
 	if (!shift(s, by, now - by))
 		return;
 	s->wall_offset = offset;
+	evidence_clock_moved(s);
 	if (store_load_lanes(s, &err) != 0)
 		store_latch(s, err.text);
 }

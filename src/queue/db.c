@@ -268,6 +268,32 @@ migrate(struct db *db, const char *path, int from, struct err *err)
 	return 0;
 }
 
+/* The view is no part of the version: what a record may say grows more often than the tables do. */
+static int
+keep_view(struct db *db, const char *path, struct err *err)
+{
+	sqlite3_stmt *st = NULL;
+	const char *is;
+	bool same;
+
+	if (sqlite3_prepare_v2(db->h, "SELECT sql FROM sqlite_schema WHERE name = 'evidence_view'", -1, &st,
+	    NULL) != SQLITE_OK)
+		return open_error(db, path, err);
+	is = sqlite3_step(st) == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+	same = is != NULL && strcmp(is, db_sql_view) == 0;
+	sqlite3_finalize(st);
+	if (same)
+		return 0;
+	if (sqlite3_exec(db->h, "BEGIN IMMEDIATE; DROP VIEW IF EXISTS evidence_view", NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(db->h, db_sql_view, NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(db->h, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
+		open_error(db, path, err);
+		sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
+		return -1;
+	}
+	return 0;
+}
+
 /* What kind of file this is, before anything is written to it. */
 static int
 identify(struct db *db, const char *path, int *version_out, struct err *err)
@@ -297,6 +323,8 @@ is_wanted(enum sql which, bool read_only)
 	case SQL_COUNT_MESSAGES:
 	case SQL_COUNT_RCPTS:
 	case SQL_EVIDENCE_HEAD:
+	case SQL_EVIDENCE_REMOVED:
+	case SQL_META_GET:
 		return true;
 	default:
 		return read_only ? which >= SQL_READ_CHUNK : which < SQL_READ_CHUNK;
@@ -331,7 +359,7 @@ db_open(struct db *db, const char *path, bool read_only, struct err *err)
 		    "once to bring it up to date", path, version);
 		goto failed;
 	}
-	if (!read_only && migrate(db, path, version, err) != 0)
+	if (!read_only && (migrate(db, path, version, err) != 0 || keep_view(db, path, err) != 0))
 		goto failed;
 	for (int i = 0; i < SQL_N; i++) {
 		if (is_wanted((enum sql)i, read_only) && sqlite3_prepare_v3(db->h, db_sql[i], -1,

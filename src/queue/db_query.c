@@ -426,7 +426,10 @@ query_answer(struct db *db, const struct store *s, const struct store_query *q, 
 		o = query_evidence(db, &q->filter);
 		break;
 	case STORE_EVIDENCE_VERIFY:
-		o = query_verify(db, s);
+		o = query_verify(db, s, &q->filter);
+		break;
+	case STORE_EVIDENCE_EXPORT:
+		o = query_export(db, &q->filter);
 		break;
 	case STORE_STATUS:
 		rc = query_status(db, s, &o);

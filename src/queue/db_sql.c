@@ -55,9 +55,32 @@ static const char version_1[] =
 	"CREATE TRIGGER evidence_delete BEFORE DELETE ON evidence"
 	"  BEGIN SELECT RAISE(ABORT, 'evidence is append only'); END;";
 
+/* What is old leaves the chain of evidence only from its beginning, and only behind a checkpoint:
+ * number and hash of the last row that was removed, so that the rest can still be checked. The
+ * checkpoint never goes back. */
+static const char version_evidence_removed[] =
+	"CREATE TABLE evidence_removed ("
+	"  one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, hash TEXT NOT NULL,"
+	"  at_ms INTEGER NOT NULL) STRICT;"
+	"CREATE TRIGGER evidence_removed_update BEFORE UPDATE ON evidence_removed WHEN new.id < old.id"
+	"  BEGIN SELECT RAISE(ABORT, 'the checkpoint of evidence only moves on'); END;"
+	"CREATE TRIGGER evidence_removed_delete BEFORE DELETE ON evidence_removed"
+	"  BEGIN SELECT RAISE(ABORT, 'the checkpoint of evidence stays'); END;"
+	"DROP TRIGGER evidence_delete;"
+	"CREATE TRIGGER evidence_delete BEFORE DELETE ON evidence"
+	"  WHEN old.id > coalesce((SELECT id FROM evidence_removed), 0)"
+	"  BEGIN SELECT RAISE(ABORT, 'evidence is append only'); END;";
+
 /* Script n leads from user_version n to n + 1. */
-const char *const db_migrations[] = { version_1 };
+const char *const db_migrations[] = { version_1, version_evidence_removed };
 const int db_version = NELEMS(db_migrations);
+
+/* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
+#define VIEW_COLUMN(name) " json_extract(e.record, '$." #name "') AS \"" #name "\","
+const char db_sql_view[] = "CREATE VIEW evidence_view AS SELECT e.id,"
+	EVIDENCE_FIELDS(VIEW_COLUMN)
+	" e.prev_hash, e.hash FROM (SELECT id, hash, CASE WHEN json_valid(text) THEN text END AS record,"
+	" (SELECT p.hash FROM evidence p WHERE p.id = evidence.id - 1) AS prev_hash FROM evidence) e";
 
 #define MESSAGE_COLUMNS "received_ms, session, size, header_size, content, chunks, flags, direction," \
 	" body_type, ret, tls_no, duties, sender, sender_domain, envid, auth_param, duty_note," \
@@ -155,6 +178,12 @@ const char *const db_sql[SQL_N] = {
 	[SQL_COUNT_ACTIVE] = "SELECT worker, count(*) FROM recipient WHERE state = 1 GROUP BY worker",
 	[SQL_CONTENT_TOP] = "SELECT coalesce(max(id), 0) FROM content",
 
+	[SQL_EVIDENCE_REMOVED] = "SELECT id, hash, at_ms FROM evidence_removed",
+	[SQL_EVIDENCE_OLD] = "SELECT id, at_ms, text, hash FROM evidence WHERE id > ?1 ORDER BY id LIMIT ?2",
+	[SQL_EVIDENCE_REMOVE_TO] = "INSERT INTO evidence_removed (one, id, hash, at_ms) VALUES (1, ?1, ?2, ?3)"
+	    " ON CONFLICT (one) DO UPDATE SET id = excluded.id, hash = excluded.hash, at_ms = excluded.at_ms",
+	[SQL_EVIDENCE_DROP] = "DELETE FROM evidence WHERE id <= ?1",
+
 	[SQL_READ_CHUNK] = "SELECT message, seq, bytes FROM content WHERE id ="
 	    " (SELECT content + ?2 FROM message WHERE id = ?1 AND chunks > ?2)",
 	[SQL_READ_SIZE] = "SELECT size FROM message WHERE id = ?1",
@@ -185,5 +214,6 @@ const char *const db_sql[SQL_N] = {
 	[SQL_EVIDENCE_AT] = "SELECT id, at_ms FROM evidence WHERE id >= ?1 ORDER BY id LIMIT 1",
 	[SQL_EVIDENCE_WALK] = "SELECT id, message, rcpt, text, hash FROM evidence"
 	    " WHERE id > ?1 ORDER BY id LIMIT 1000",
+	[SQL_EVIDENCE_HASH] = "SELECT hash FROM evidence WHERE id = ?1",
 	[SQL_OLDEST] = "SELECT received_ms FROM message ORDER BY id LIMIT 1",
 };

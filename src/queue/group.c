@@ -24,6 +24,7 @@ struct group {
 	size_t n;
 	struct admin_job *job;	/* one step of it */
 	bool due;		/* hand out too */
+	bool upkeep;		/* this alone */
 };
 
 bool
@@ -81,6 +82,7 @@ tx_start(struct store *s)
 	memcpy(t->evidence_hash, s->head_hash, sizeof t->evidence_hash);
 	t->next_content = s->next_content;
 	t->hold_earliest = s->hold_earliest;
+	t->noted_head = s->noted_head;
 	for (unsigned w = 0; w < s->workers; w++) {
 		s->lanes[w].t_active = s->lanes[w].active;
 		s->lanes[w].t_earliest = s->lanes[w].earliest;
@@ -111,6 +113,7 @@ tx_keep(struct store *s)
 	pthread_mutex_unlock(&s->head_lock);
 	s->next_content = t->next_content;
 	s->hold_earliest = t->hold_earliest;
+	s->noted_head = t->noted_head;
 	for (unsigned w = 0; w < s->workers; w++) {
 		s->lanes[w].active = s->lanes[w].t_active;
 		s->lanes[w].earliest = s->lanes[w].t_earliest;
@@ -164,6 +167,8 @@ write_group(struct store *s, struct group *g)
 	if (g->job != NULL && !admin_step(s, g->job))
 		return false;
 	if (g->due && !hand_out(s))
+		return false;
+	if (g->upkeep && !evidence_upkeep(s))
 		return false;
 	failpoint("store-before-commit");
 	if (g->n > 0 && g->v[0]->kind == KIND_RESULT)	/* results come first */
@@ -490,6 +495,22 @@ group_run(struct store *s)
 	settle(s, &g, transact(s, &g));
 	if (!s->latched && atomic_load(&s->n.wal_pages) >= s->checkpoint_pages)
 		group_checkpoint(s);
+}
+
+/* Nobody waits for it, so whatever goes wrong but the disk itself can be tried again later. */
+void
+group_upkeep(struct store *s)
+{
+	struct group g = { .upkeep = true };
+	enum db_rc rc = transact(s, &g);
+
+	if (rc == DB_IO) {
+		settle_io(s, &g);
+		return;
+	}
+	if (rc != DB_OK)
+		tx_undo(s);
+	evidence_upkeep_done(s, rc == DB_OK);
 }
 
 /* ---- The log of SQLite ---- */

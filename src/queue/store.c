@@ -105,6 +105,7 @@ store_query_free(struct store_query *q)
 	free(q->filter.route);
 	free(q->filter.tag);
 	free(q->filter.state);
+	free(q->filter.head);
 	free(q->reason);
 	free(q->by);
 	free(q->json);
@@ -337,6 +338,8 @@ refuse_arrivals(struct store *s)
 static void
 tick(struct store *s, int64_t mono)
 {
+	bool is_idle;
+
 	s->next_tick = mono + s->tick_ms;
 	atomic_store(&s->n.headroom, room_headroom(s));
 	if (atomic_load(&s->n.full) && mono >= s->full_until) {
@@ -350,7 +353,10 @@ tick(struct store *s, int64_t mono)
 	if (s->checkpoint_pages > room_log_limit(s))
 		s->checkpoint_pages = room_log_limit(s);
 	/* Nobody waits for anything: the best moment to fold the log into the database. */
-	if (!s->latched && !s->worked)
+	is_idle = !s->worked;
+	if (!s->latched && evidence_wants_upkeep(s, mono))
+		group_upkeep(s);
+	if (!s->latched && is_idle)
 		group_checkpoint(s);
 	s->worked = false;
 }

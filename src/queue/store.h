@@ -40,6 +40,7 @@ struct store_conf {
 	uint64_t max_bytes, max_messages;	/* 0: none */
 	unsigned workers;
 	unsigned max_active;		/* recipients handed out to one worker at a time */
+	int64_t evidence_keep_ms;	/* then the oldest rows of evidence are removed; 0: never */
 	int64_t yield_ms;		/* how long a removal may wait for an arrival: 5 */
 };
 /* Opens or creates, migrates, recovers, checks permissions and takes the lock that keeps a second
@@ -160,6 +161,7 @@ enum store_verb {
 	STORE_SHOW,		/* one message, all that is known but the content */
 	STORE_EVIDENCE,		/* rows of one message, or since a time */
 	STORE_EVIDENCE_VERIFY,
+	STORE_EVIDENCE_EXPORT,	/* a page of rows as they were hashed */
 	STORE_STATUS,		/* counts and sizes */
 	STORE_HOLD, STORE_RELEASE, STORE_RETRY, STORE_DELETE, STORE_BOUNCE, STORE_REQUIRE_TLS,
 };
@@ -168,6 +170,8 @@ struct store_filter {		/* heap strings, NULL: any; all that are given must fit *
 	char *from, *to, *domain, *route, *tag, *state;	/* * matches any run of characters */
 	int64_t since_ms, until_ms;
 	unsigned limit;		/* LIST: 100 */
+	uint64_t after;		/* EXPORT: rows behind this number */
+	char *head;		/* VERIFY: a hash that has to be in the chain */
 };
 struct store_query {
 	struct mail mail;
@@ -187,7 +191,11 @@ struct store_query {
  *   LIST      {"messages": [MESSAGE...], "more": bool}
  *   SHOW      MESSAGE with more keys (envid, trace, peer_ip, vars, edits, ...); STORE_NOT_FOUND
  *   EVIDENCE  {"evidence": [{"id", "at", "message", "rcpt", "hash", "record": {...}}...], "more"}
- *   EVIDENCE_VERIFY {"ok": bool, "rows", "head": hash, "broken_at": row id, "problem": text}
+ *   EVIDENCE_VERIFY {"ok": bool, "rows", "last": row id, "head": hash, "checkpoint": CHECKPOINT,
+ *             "broken_at": row id, "problem": text}
+ *   EVIDENCE_EXPORT {"checkpoint": CHECKPOINT, "before": {"id", "hash"} or null, "rows": [{"id", "hash",
+ *             "text"}...], "last": row id, "more"}; `before` is the row before the first
+ *   CHECKPOINT is null or {"id", "hash", "at"}: the last row that was removed for its age
  *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
  *   the rest  {"matched", "changed", "in_delivery", "dry_run", "recipients": [{"id", "address", "state"}...]}
  * in_delivery: how many of the changed a worker had in hand. It gives back what it has not begun to

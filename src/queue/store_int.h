@@ -10,6 +10,7 @@
  *   suspects.c  what was being worked on when the daemon died, and no fourth time
  *   db.c        opening SQLite, migrations, statements
  *   db_sql.c    every statement
+ *   evidence_keep.c  old evidence leaves, the rest can still be checked
  *   db_write.c  arrivals, results, evidence
  *   db_due.c    what is due, and turning rows back into messages
  *   db_admin.c  hold, release, retry, delete, bounce, require-tls
@@ -50,9 +51,11 @@ enum sql {
 	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
 	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE, SQL_PAGES, SQL_FREE_PAGES,
 	SQL_LAST_KNOWN, SQL_SHIFT, SQL_CRASHES_FORGET, SQL_HOLD_ALL,
+	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
+	SQL_EVIDENCE_HASH,
 	SQL_OLDEST,
 	SQL_N
 };
@@ -86,6 +89,7 @@ int64_t db_meta(struct db *db, const char *name);	/* 0 when it is not there */
 bool db_meta_set(struct db *db, const char *name, int64_t value);
 extern const char *const db_sql[SQL_N];
 extern const char *const db_migrations[];
+extern const char db_sql_view[];
 extern const int db_version;
 #define DB_APPLICATION_ID 0x53505131	/* "SPQ1" */
 
@@ -148,6 +152,8 @@ struct tx {
 	int64_t hold_earliest;
 	struct tx_recall { uint64_t message; uint32_t num; } *recalls;
 	size_t nrecalls;
+	uint64_t noted_head;
+	bool pruned_all;		/* nothing older than evidence.keep is left */
 	bool reached_commit;		/* failed there: whether it is on disk is not known */
 };
 
@@ -212,6 +218,9 @@ struct store {
 	bool locked;			/* by another program, when last tried (F-10) */
 	int64_t wall_offset;		/* of the wall clock from the monotonic one, at the last tick */
 	unsigned checkpoint_pages;	/* of the WAL, when the next checkpoint is tried */
+	uint64_t noted_head;		/* how far the database itself says that its evidence goes */
+	int64_t keep_ms;		/* evidence is kept for; 0 for ever */
+	int64_t prune_at, upkeep_at;	/* mono: when to look for old evidence; after a failure */
 	struct doubt doubt;
 	enum store_status bad_status;	/* what DB_BAD means to the one request */
 };
@@ -257,6 +266,7 @@ bool group_is_ready(const struct store *s, int64_t mono);
 bool group_has_due(const struct store *s);
 void group_run(struct store *s);
 void group_checkpoint(struct store *s);
+void group_upkeep(struct store *s);	/* a transaction for what evidence_keep.c wants, if anything */
 bool store_file_is_ours(const struct store *s);
 
 /* clock.c */
@@ -266,6 +276,12 @@ void store_clock_tick(struct store *s);
 /* suspects.c: messages that were being worked on when the daemon died */
 int suspects_read(struct store *s, bool was_clean, struct err *err);
 void suspects_close(void);
+
+/* evidence_keep.c */
+bool evidence_wants_upkeep(const struct store *s, int64_t mono);
+bool evidence_upkeep(struct store *s);			/* inside a transaction */
+void evidence_upkeep_done(struct store *s, bool ok);	/* when it ended */
+void evidence_clock_moved(struct store *s);		/* its age is not to be trusted for a while */
 
 /* recover.c */
 void store_latch(struct store *s, const char *why);
@@ -307,7 +323,8 @@ bool query_is_change(enum store_verb v);
 bool filter_is_empty(const struct store_filter *f);
 json_t *query_evidence(struct db *db, const struct store_filter *f);
 enum store_status query_status(struct db *db, const struct store *s, json_t **out);
-json_t *query_verify(struct db *db, const struct store *s);
+json_t *query_export(struct db *db, const struct store_filter *f);
+json_t *query_verify(struct db *db, const struct store *s, const struct store_filter *f);
 json_t *json_safe(const char *text);		/* escaped; NULL gives null */
 json_t *json_time(int64_t ms);			/* 0 gives null */
 json_t *json_id(uint64_t id);

@@ -13,6 +13,10 @@
 #define VALUE_MAX 2048u
 #define TEXT_MAX (192u * 1024)
 
+#define FIELD(name) #name,
+const char *const evidence_fields[] = { EVIDENCE_FIELDS(FIELD) };
+const size_t evidence_nfields = NELEMS(evidence_fields);
+
 struct writer {
 	struct buf b;
 	bool first;
@@ -89,6 +93,8 @@ head(struct writer *w, const struct evidence *e)
 	}
 	string(w, "from", e->from);
 	string(w, "rcpt", e->rcpt);
+	number_if(w, "removed_to", e->removed_to);
+	string(w, "removed_hash", e->removed_hash);
 }
 
 static void
@@ -160,7 +166,7 @@ evidence_text(const struct evidence *e)
 	asked_and_published(&w, e);
 	negotiated(&w, e);
 	concluded(&w, e);
-	/* Fewer than 40 values below VALUE_MAX octets, each octet at most doubled, cannot get past
+	/* Fewer than 45 values below VALUE_MAX octets, each octet at most doubled, cannot get past
 	 * TEXT_MAX, so that none of the additions above needs a check. */
 	buf_addc(&w.b, '}');
 	return buf_take(&w.b);

@@ -12,8 +12,11 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	int64_t wall_ms;
 	uint64_t message;
 	uint32_t rcpt_num;
-	const char *event;	/* "delivered" "relayed" "failed" "expired" "discarded" "deleted" "relaxed" */
+	/* "delivered" "relayed" "failed" "expired" "discarded" "deleted" "relaxed" "pruned" */
+	const char *event;
 	const char *from, *rcpt;
+	uint64_t removed_to;		/* pruned: number and hash of the last row that was removed */
+	const char *removed_hash;
 	/* what was asked for, by whom */
 	duty_mask duties;
 	const char *asked_by;		/* msg.duty_note and what rules and policies added */
@@ -44,6 +47,18 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	const char *generation;
 	const char *by, *why;		/* command-line user and --reason, or handler and reason */
 };
+
+/* Every key that a record may have, in the order of the text. The columns of an export and of the
+ * view for auditors are made from it. */
+#define EVIDENCE_FIELDS(X) \
+	X(at) X(event) X(message) X(rcpt_num) X(from) X(rcpt) X(removed_to) X(removed_hash) \
+	X(duties) X(asked_by) X(tls_required_no) X(domain) X(route) X(mx) X(sts_mode) X(sts_id) X(tlsa) \
+	X(host) X(ip) X(port) X(tls_version) X(tls_cipher) X(tls_group) X(cert_sha256) X(spki_sha256) \
+	X(verified) X(verify_error) X(requiretls_listed) X(requiretls_sent) X(asserted) X(relaxed) \
+	X(verdict) X(reason) X(row) X(reply_code) X(reply_status) X(reply_text) X(hosts) X(attempts) \
+	X(generation) X(by) X(why)
+extern const char *const evidence_fields[];
+extern const size_t evidence_nfields;
 
 /* Canonical JSON: fixed order of keys, no spaces, escaped with text_escape. Heap. */
 char *evidence_text(const struct evidence *e);

@@ -230,7 +230,7 @@ def check_functions(reference):
 
 # Settings of delivery that limit nothing.
 NO_LIMITS = {"delivery", "delivery.ipv4", "delivery.ipv6", "delivery.allow_loopback", "limits"}
-SECTIONS = "service|dns|listeners|tls|routes|queue|delivery|limits|policy|dsn|log"
+SECTIONS = "service|dns|listeners|tls|routes|queue|evidence|delivery|limits|policy|dsn|log"
 
 
 @functools.lru_cache
@@ -293,7 +293,7 @@ def is_there(path):
 def check_names():
     """Files and functions that the documents name are there."""
     words = {"bench_store", "bench_policy"} | set(re.findall(r"\w+", sources()))
-    for doc in ("README", "doc/tour.md", "doc/operations.md", "doc/performance.md", "doc/threat-model.md"):
+    for doc in ("README", "doc/tour.md", "doc/evidence.md", "doc/operations.md", "doc/performance.md", "doc/threat-model.md"):
         text = read(doc)
         gone = {p for p in re.findall(r"\b((?:src|tests|doc|scripts|policies)/[\w./-]*\w)", text) if not is_there(p)}
         text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
