@@ -210,9 +210,11 @@ def database_is_none(t):
     db = os.path.join(gw.dir, "state", "queue.db")
     gw.start()
     gw.stop()
+    with open(db, "rb") as f:
+        ours = int.from_bytes(f.read(64)[60:], "big")
     edit(db, "PRAGMA user_version = 999")
     refused(t, gw, "queue.db", "newer", "999")
-    edit(db, "PRAGMA user_version = 1")
+    edit(db, f"PRAGMA user_version = {ours}")
     gw.start()
     gw.stop()
     with open(db, "rb") as f:
