@@ -196,7 +196,7 @@ def run_steps(t, c, run):
         elif wanted and QUEUED in wanted[-1]:
             run.accepted.append(chunks if chunks.endswith(b"\r\n") else chunks + b"\r\n")
             chunks = b""
-        if octets.startswith((b"RSET", b"EHLO")):
+        if octets.startswith((b"RSET", b"EHLO")) and wanted[-1].startswith("250"):
             chunks = b""
         in_data = bool(wanted) and wanted[-1].startswith("354")
 
