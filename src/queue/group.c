@@ -345,7 +345,6 @@ settle_io(struct store *s, struct group *g)
 	d->wrote_evidence = s->tx.evidence_id != s->head_id;
 	d->evidence_id = s->tx.evidence_id;
 	memcpy(d->evidence_hash, s->tx.evidence_hash, sizeof d->evidence_hash);
-	d->job = d->is_set ? g->job : NULL;
 	if (d->is_set) {
 		d->arrivals = xcalloc(g->n + 1, sizeof *d->arrivals);
 		for (size_t i = 0; i < g->n; i++)

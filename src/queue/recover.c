@@ -102,11 +102,6 @@ requeue_results(struct store *s, bool was_committed)
 		mails_push(&back, m);
 	while ((m = mails_shift(&back)) != NULL)
 		mails_push(&s->results, m);
-	if (was_committed && d->job != NULL) {
-		d->job->at = d->job->t_at;
-		d->job->changed = d->job->t_changed;
-		d->job->leased = d->job->t_leased;
-	}
 	s->retry_at = 0;
 }
 

@@ -323,7 +323,7 @@ take(struct store *s, struct mail *m)
 	}
 }
 
-/* Nothing can be written: arrivals hear so at once, results are kept for later. */
+/* Nothing can be written: arrivals and administrators hear so at once, results are kept for later. */
 static void
 refuse_arrivals(struct store *s)
 {
@@ -333,6 +333,9 @@ refuse_arrivals(struct store *s)
 		store_answer(s, m, STORE_IO, "the queue's disk failed");
 	while ((m = mails_shift(&s->jobs)) != NULL)
 		admin_answer(s, (struct admin_job *)m, STORE_IO, "the queue's disk failed");
+	if (s->job != NULL)
+		admin_answer(s, s->job, STORE_IO, "the queue's disk failed; part of this may have been done");
+	s->job = NULL;
 }
 
 static void
@@ -408,9 +411,6 @@ finish(struct store *s)
 			break;		/* the disk is full even for results */
 	}
 	refuse_arrivals(s);
-	if (s->job != NULL)
-		admin_answer(s, s->job, STORE_IO, "the queue's disk failed");
-	s->job = NULL;
 	while ((m = mails_shift(&s->doubt.results)) != NULL)
 		store_answer(s, m, STORE_IO, "the queue's disk failed");
 	while ((m = mails_shift(&s->results)) != NULL)

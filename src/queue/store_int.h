@@ -175,7 +175,6 @@ struct doubt {
 	struct key *due;
 	size_t ndue;
 	struct mails results;
-	struct admin_job *job;
 };
 
 struct reader;

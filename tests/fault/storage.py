@@ -130,6 +130,26 @@ def failed_commit(t):
     t.eq(subjects(hop), ["good", "next1", "next2"], "delivered")
 
 
+@case.register("administrator-hears-of-it", "F-4", "X-70")
+def failed_change(t):
+    """A change by hand whose commit fails is answered at once, though the disk does not come back; it can be
+    made again when it does."""
+    hop = t.nexthop(replies=dict(LATER))
+    shim = Shim(t.path("shim"))
+    gw = prepare(t, hop, env=shim.env()).start()
+    put(gw, "good")
+    gw.wait_log("reply=\"4")
+    shim.arm("sync", 1, errno.EIO, "from")
+    done = gw.run("queue", "hold", "--to", "*", "--reason", "test")
+    t.check(done.returncode != 0 and "disk failed" in done.stderr, f"{done.returncode} {done.stdout!r} {done.stderr!r}")
+    done = gw.run("queue", "hold", "--to", "*", "--reason", "test")
+    t.check(done.returncode != 0, f"while it stays stopped: {done.stdout!r}")
+    shim.disarm()
+    gw.wait_log("queue works again")
+    t.eq(gw.run("queue", "hold", "--to", "*", "--reason", "test").returncode, 0, "status")
+    t.eq([m["state"] for m in gw.queue()], ["held"], "state")
+
+
 @case.register("quota-is-a-full-disk", "F-5", "X-72")
 def quota(t):
     """EDQUOT and EFBIG are no defect of the disk: 452, the session goes on, nothing is latched."""
