@@ -95,8 +95,9 @@ struct conf {
 		size_t nidentities;
 		char *min_version;	/* "1.2" "1.3" */
 		char *ca_file;		/* NULL: the system's store */
-		bool dane, sts;		/* in effect; reserved until they exist: always false so far */
-		bool dane_asked, sts_asked;	/* "auto" was written (or not "off") */
+		bool dane;
+		bool sts;		/* in effect; reserved until it exists: always false so far */
+		bool sts_asked;		/* "auto" was written (or not "off") */
 		bool honour_no;		/* tls_required_no */
 		char **no_names;	/* NULL-terminated */
 		bool sts_testing_counts;

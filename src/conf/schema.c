@@ -123,8 +123,9 @@ const struct setting conf_schema[] = {
   .text = "Whom to trust for certificates of others: the system's store, or only tls.ca_file." },
 { "tls.ca_file", T_TEXT, NULL, .kind = &kind_path, AT(conf, tls.ca_file),
   .text = "PEM file with the authorities to trust instead of the system's." },
-{ "tls.dane", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.dane_asked),
-  .text = "Reserved: DANE look-ups come in a later version; until then no TLSA record is looked up." },
+{ "tls.dane", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.dane),
+  .text = "Whether the TLSA records of mail hosts are looked up and binding (DANE, RFC 7672). They count "
+	  "only where DNSSEC validates them, so with dns.anchor = \"none\" nothing is looked up either." },
 { "tls.sts", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.sts_asked),
   .text = "Reserved: MTA-STS look-ups come in a later version; until then no policy is fetched." },
 { "tls.tls_required_no", T_CHOICE, "\"honour\"", WORDS("ignore", "honour"), AT(conf, tls.honour_no),

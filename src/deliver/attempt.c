@@ -151,6 +151,7 @@ fill_hop(struct attempt *a)
 		.ip = a->conn == NULL ? address_text(a) : a->conn->ip,
 		.attempt = a->item->rcpts[0].attempts + 1,
 		.mx = h->mx, .sts = a->facts.sts, .tlsa = a->facts.tlsa,
+		.tlsa_count = (unsigned)dane_count(h->dane),
 		.caps = info == NULL ? 0 : info->ext, .tls = info == NULL ? NULL : info->tls,
 		.verified = a->facts.verified, .duties = attempt_duties(a),
 		.met = a->verdict.owed & ~a->verdict.unmet, .unmet = a->verdict.unmet,
@@ -520,7 +521,7 @@ attempt_skip(struct attempt *a, const struct trust_verdict *v)
 	if (a->conn != NULL)
 		a->record = hop_record_new(a->conn, smtp_client_get_info(a->conn->client), &a->facts, v);
 	else if (a->record == NULL)
-		a->record = hop_record_untried(present(a)->name, present(a)->port, &a->facts, v->row);
+		a->record = hop_record_untried(present(a), &a->facts, v->row);
 	else
 		a->record->row = v->row;
 	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE &&
@@ -655,6 +656,8 @@ host_begin(struct attempt *a)
 	memset(&a->facts, 0, sizeof a->facts);
 	a->facts.mx = h->mx;
 	a->facts.host_has_no_name = h->has_no_name;
+	a->facts.is_fixed_host = h->is_fixed;
+	a->facts.tlsa = host_dane_state(h->dane);
 	a->facts.asserts_propagate = a->prep->route->assert_propagate;
 	if (h->naddrs == 0) {
 		char *text = xasprintf("addresses of %s: %s", h->name, dns_status_name(h->addr_status));
@@ -668,6 +671,8 @@ host_begin(struct attempt *a)
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &v);
 	if (v.action == TRUST_SKIP || v.action == TRUST_SKIP_TEMP) {
+		if (v.reason == TRUST_TLSA_LOOKUP)
+			remember_reply(a, 0, v.status, h->dane->why, false);
 		attempt_skip(a, &v);
 		return;
 	}

@@ -108,6 +108,27 @@ conn_tls_ctx(struct deliver *d, const struct verify_want *want, struct err *err)
 	return e->t;
 }
 
+/* What the operator asks of a certificate is asked of one that DANE binds, too: names, authorities
+ * and pins of a route or policy are no less strict for what the domain publishes. */
+static bool
+meets_own(const struct verify_want *w, const struct tls_info *tls)
+{
+	return w == NULL || ((w->nnames == 0 || tls->name_matches) && (w->ca_file == NULL || tls->chain_ok));
+}
+
+static enum peer_verified
+verified_by(const struct verify_want *w, const struct tls_info *tls)
+{
+	bool has_pins = w != NULL && w->npins > 0;
+
+	/* Pins, where they are asked for, are the only thing that counts, but for DANE. */
+	if (has_pins && !tls->pin_ok)
+		return PEER_UNVERIFIED;
+	if (tls->dane_ok && meets_own(w, tls))
+		return PEER_DANE;
+	return has_pins ? PEER_PIN : tls->chain_ok && tls->name_ok ? PEER_PKIX : PEER_UNVERIFIED;
+}
+
 void
 conn_facts(const struct conn *c, const struct smtp_client_info *info, struct trust_facts *f)
 {
@@ -117,6 +138,8 @@ conn_facts(const struct conn *c, const struct smtp_client_info *info, struct tru
 	memset(f, 0, sizeof *f);
 	f->mx = c->mx;
 	f->host_has_no_name = c->has_no_name;
+	f->is_fixed_host = c->is_fixed;
+	f->tlsa = host_dane_state(c->dane);
 	f->asserts_propagate = prep != NULL && prep->route->assert_propagate;
 	f->lists_requiretls = (info->ext & SMTP_EXT_REQUIRETLS) != 0;
 	if (!info->esmtp)
@@ -127,13 +150,7 @@ conn_facts(const struct conn *c, const struct smtp_client_info *info, struct tru
 		return;
 	f->tls_is_modern = tls->is_modern;
 	f->pkix_ok = tls->chain_ok && tls->name_ok;
-	/* Pins, where they are asked for, are the only thing that counts. */
-	if (prep != NULL && prep->want.npins > 0)
-		f->verified = tls->pin_ok ? PEER_PIN : PEER_UNVERIFIED;
-	else if (tls->dane_ok)
-		f->verified = PEER_DANE;
-	else if (f->pkix_ok)
-		f->verified = PEER_PKIX;
+	f->verified = verified_by(prep == NULL ? NULL : &prep->want, tls);
 }
 
 static void
@@ -145,6 +162,7 @@ detach(struct conn *c)
 	event_free(c->idle);
 	free(c->host);
 	free(c->want_key);
+	host_dane_unref(c->dane);
 	tls_client_unref(c->tls_ctx);
 	free(c);
 }
@@ -235,6 +253,7 @@ fill_want(struct tls_want *w, const struct attempt *a, const struct host *h, con
 		w->nnames = 1;
 	}
 	w->sni = w->nnames > 0 ? w->names[0] : NULL;
+	dane_want(h->dane, w);
 	w->pins = (const char *const *)a->prep->want.pins;
 	w->npins = a->prep->want.npins;
 }
@@ -305,6 +324,8 @@ conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bo
 	c->preference = h->preference;
 	c->mx = h->mx;
 	c->has_no_name = h->has_no_name;
+	c->is_fixed = h->is_fixed;
+	c->dane = host_dane_ref(h->dane);
 	c->clear = clear;
 	c->want_key = xstrdup(a->prep->want.key);
 	c->idle = evtimer_new(a->d->env.base, on_idle, c);
@@ -333,12 +354,15 @@ conn_idle(struct dest *t, const struct attempt *a)
 		struct trust_facts f;
 
 		if (c->attempt != NULL || !evtimer_pending(c->idle, NULL) || strcmp(c->host, h->name) != 0 ||
-		    c->port != h->port || c->clear != a->clear || c->tls_ctx != ctx || strcmp(c->want_key, a->prep->want.key) != 0)
+		    c->port != h->port || c->clear != a->clear || c->tls_ctx != ctx ||
+		    strcmp(c->want_key, a->prep->want.key) != 0 || !host_dane_same(c->dane, h->dane))
 			continue;
 		info = smtp_client_get_info(c->client);
 		/* The lookup of today decides, not the one of then: an answer may have lost its
 		 * signature meanwhile. */
 		c->mx = h->mx;
+		host_dane_unref(c->dane);
+		c->dane = host_dane_ref(h->dane);
 		conn_facts(c, info, &f);
 		trust_decide(&need, &f, &v);
 		if (v.action == TRUST_SEND) {

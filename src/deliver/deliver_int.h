@@ -76,12 +76,32 @@ struct item {
 };
 void item_free(struct item *it);
 
+/* What was found of a host's TLSA records; immutable, counted. NULL: nothing was looked for. */
+struct host_dane {
+	int refs;
+	enum tlsa_state state;
+	struct dane_set *set;		/* TLSA_USABLE and TLSA_UNUSABLE */
+	char *base;			/* TLSA base domain, of those too */
+	char *names[4];			/* reference identifiers for DANE-TA */
+	size_t nnames;
+	char *why;			/* TLSA_FAILED */
+	char *key;			/* TLSA_USABLE: all that a handshake depends on; else NULL */
+};
+struct host_dane *host_dane_ref(struct host_dane *x);
+void host_dane_unref(struct host_dane *x);
+enum tlsa_state host_dane_state(const struct host_dane *x);
+bool host_dane_same(const struct host_dane *x, const struct host_dane *y);
+
 /* One host to try, in order. Strings and addresses belong to the hostlist. */
 struct host {
 	const char *name;
 	uint16_t port, preference;
 	enum mx_trust mx;
 	bool has_no_name;		/* an address (row 43) */
+	bool is_fixed;			/* the route names it: no MX record led here */
+	struct host_dane *dane;
+	const char *domain_canon;	/* the next-hop domain after CNAMEs, or "" */
+	const struct mx_host *found;	/* what the fields above and below were taken from */
 	enum dns_status addr_status;
 	const struct mx_addr *addrs;
 	size_t naddrs;
@@ -146,6 +166,9 @@ struct dest {
 	uint64_t *lookups;		/* mx_resolve numbers */
 	size_t nlookups, lookups_left;
 	struct mx_result **found;
+	struct hostlist *pending;	/* addresses known, TLSA records not yet */
+	uint64_t *tlsa_lookups;		/* tlsa_resolve numbers, one a host of it; NULL */
+	size_t tlsa_left;
 	struct policy_subject subject;
 	void *mx_hold;			/* while lookups are under way */
 
@@ -161,7 +184,8 @@ struct conn {
 	char *host, ip[NET_ADDR_TEXT];
 	uint16_t port, preference;
 	enum mx_trust mx;
-	bool has_no_name, clear;	/* clear: STARTTLS left out on purpose */
+	struct host_dane *dane;		/* a reference: what it was made with */
+	bool has_no_name, is_fixed, clear;	/* clear: STARTTLS left out on purpose */
 	char *want_key;
 	struct tls_client *tls_ctx;	/* a reference: what it was verified with */
 	struct event *idle;
@@ -243,7 +267,7 @@ struct attempt {
 struct hop_record {
 	char *host, ip[NET_ADDR_TEXT];
 	uint16_t port;
-	char *version, *cipher, *group, *cert, *spki, *verify_error;
+	char *version, *cipher, *group, *cert, *spki, *verify_error, *tlsa;
 	struct trust_facts facts;
 	bool requiretls_sent;
 	unsigned row;
@@ -251,8 +275,7 @@ struct hop_record {
 struct hop_record *hop_record_new(const struct conn *c, const struct smtp_client_info *info,
     const struct trust_facts *facts, const struct trust_verdict *v);
 /* Of a host that was refused before a connection was made. */
-struct hop_record *hop_record_untried(const char *host, uint16_t port, const struct trust_facts *facts,
-    unsigned row);
+struct hop_record *hop_record_untried(const struct host *h, const struct trust_facts *facts, unsigned row);
 void hop_record_free(struct hop_record *r);
 
 struct deliver {
@@ -293,6 +316,15 @@ void dest_succeeded(struct dest *t);		/* a message was taken */
 bool dest_is_prepared(const struct dest *t);	/* what is known is good for what waits now */
 void dest_prepare(struct dest *t);		/* may have ended all that waits, or come back to dest_run */
 void dest_forget(struct dest *t);		/* what is known and what is under way */
+void dest_use_hosts(struct dest *t);		/* t->pending is complete; ends with dest_run */
+int64_t hosts_ttl_ms(uint32_t ttl);		/* how long an answer with this TTL is kept */
+/* dane.c */
+bool dane_begin(struct dest *t);		/* of t->pending; false: nothing to look up */
+void dane_cancel(struct dest *t);
+void dane_want(const struct host_dane *x, struct tls_want *w);
+size_t dane_count(const struct host_dane *x);	/* records in the answer */
+/* The records, and which one matched; heap, NULL when nothing was looked for. tls: NULL in clear. */
+char *dane_evidence(const struct host_dane *x, const struct tls_info *tls);
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

@@ -1,6 +1,7 @@
 libsallyport_a_SOURCES += \
 	src/deliver/attempt.c \
 	src/deliver/conn.c \
+	src/deliver/dane.c \
 	src/deliver/deliver.c src/deliver/deliver.h src/deliver/deliver_int.h \
 	src/deliver/dest.c \
 	src/deliver/events.c src/deliver/events.h \

@@ -149,6 +149,7 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	e.route = a->prep != NULL && a->prep->route->name[0] != '\0' ? a->prep->route->name : mr->route;
 	if (hr != NULL) {
 		e.mx = mx_trust_name(hr->facts.mx);
+		e.tlsa = hr->tlsa;
 		e.host = hr->host;
 		e.ip = hr->ip[0] == '\0' ? NULL : hr->ip;
 		e.port = hr->port;
@@ -203,6 +204,7 @@ log_outcome(struct attempt *a, struct item_rcpt *r)
 	    LOG_S("host", hr == NULL ? NULL : hr->host), LOG_S("ip", hr == NULL || hr->ip[0] == '\0' ? NULL : hr->ip),
 	    LOG_S("tls", !sent || hr == NULL ? NULL : hr->version == NULL ? "none" : hr->version),
 	    LOG_S("verified", !sent || hr == NULL ? NULL : peer_verified_name(hr->facts.verified)),
+	    LOG_S("mx", !sent || hr == NULL ? NULL : mx_trust_name(hr->facts.mx)),
 	    LOG_S("requiretls", sent && hr != NULL && hr->requiretls_sent ? "sent" : NULL),
 	    LOG_S("relaxed", a->grant), LOG_S("stage", o->stage), LOG_S("reason", o->reason),
 	    LOG_S("status", o->status), LOG_S("reply", o->reply != NULL ? o->reply : o->text),

@@ -26,6 +26,8 @@ hostlist_unref(struct hostlist *h)
 {
 	if (h == NULL || --h->refs > 0)
 		return;
+	for (size_t i = 0; i < h->n; i++)
+		host_dane_unref(h->hosts[i].dane);
 	for (size_t i = 0; i < h->nresults; i++)
 		mx_result_unref(h->results[i]);
 	free(h->results);
@@ -83,6 +85,8 @@ dest_forget(struct dest *t)
 	if (t->ticket != 0)
 		policy_cancel(t->d->env.policy, t->ticket);
 	forget_lookups(t);
+	dane_cancel(t);
+	hostlist_unref(t->pending);
 	forget_policy(t);
 	hostlist_unref(t->hosts);
 }
@@ -121,6 +125,9 @@ take_result(struct hostlist *h, const struct route *r, const struct mx_result *r
 		else
 			to->mx = r->via_mx && res->implicit && !m->is_address ? MX_IMPLICIT : MX_INSECURE;
 		to->has_no_name = m->is_address && r->nnames == 0;
+		to->is_fixed = !r->via_mx;
+		to->domain_canon = res->canon;
+		to->found = m;
 		to->addr_status = m->addr_status;
 		to->addrs = m->addrs;
 		to->naddrs = m->naddrs;
@@ -133,6 +140,14 @@ want_family(const struct route *r, const struct mx_addr *a)
 	return a->family == AF_INET ? r->ipv4 : r->ipv6;
 }
 
+int64_t
+hosts_ttl_ms(uint32_t ttl)
+{
+	int64_t ms = (int64_t)ttl * 1000;
+
+	return ms < HOSTS_TTL_MIN_MS ? HOSTS_TTL_MIN_MS : ms > HOSTS_TTL_MAX_MS ? HOSTS_TTL_MAX_MS : ms;
+}
+
 static void
 hosts_found(struct dest *t)
 {
@@ -141,7 +156,6 @@ hosts_found(struct dest *t)
 	uint32_t ttl = UINT32_MAX;
 	size_t total = 0, usable = 0;
 	bool failing = false;
-	int64_t ms;
 
 	for (size_t i = 0; i < t->nlookups; i++) {
 		total += t->found[i]->n;
@@ -175,11 +189,18 @@ hosts_found(struct dest *t)
 		free(text);
 		return;
 	}
-	ms = (int64_t)ttl * 1000;
-	h->until_ms = clock_mono_ms() + (ms < HOSTS_TTL_MIN_MS ? HOSTS_TTL_MIN_MS :
-	    ms > HOSTS_TTL_MAX_MS ? HOSTS_TTL_MAX_MS : ms);
+	h->until_ms = clock_mono_ms() + hosts_ttl_ms(ttl);
+	t->pending = h;
+	if (!dane_begin(t))
+		dest_use_hosts(t);
+}
+
+void
+dest_use_hosts(struct dest *t)
+{
 	hostlist_unref(t->hosts);
-	t->hosts = h;
+	t->hosts = t->pending;
+	t->pending = NULL;
 	t->preparing = false;
 	t->fresh = true;	/* even if it has expired by now: what waits is tried with it */
 	dest_run(t);

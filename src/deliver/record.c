@@ -7,12 +7,13 @@
 #include "deliver/deliver_int.h"
 
 struct hop_record *
-hop_record_untried(const char *host, uint16_t port, const struct trust_facts *facts, unsigned row)
+hop_record_untried(const struct host *h, const struct trust_facts *facts, unsigned row)
 {
 	struct hop_record *r = xcalloc(1, sizeof *r);
 
-	r->host = xstrdup(host);
-	r->port = port;
+	r->host = xstrdup(h->name);
+	r->port = h->port;
+	r->tlsa = dane_evidence(h->dane, NULL);
 	r->facts = *facts;
 	r->row = row;
 	return r;
@@ -29,6 +30,7 @@ hop_record_new(const struct conn *c, const struct smtp_client_info *info,
 	r->port = c->port;
 	r->facts = *facts;
 	r->row = v->row;
+	r->tlsa = dane_evidence(c->dane, info->tls);
 	if (info->tls != NULL) {
 		r->version = xstrdup(info->tls->version);
 		r->cipher = xstrdup(info->tls->cipher);
@@ -52,5 +54,6 @@ hop_record_free(struct hop_record *r)
 	free(r->cert);
 	free(r->spki);
 	free(r->verify_error);
+	free(r->tlsa);
 	free(r);
 }

@@ -136,6 +136,7 @@ reclaim(struct dns *d)
 		event_free(d->ready_ev);
 	slots_fini(&d->queries);
 	slots_fini(&d->jobs);
+	slots_fini(&d->tlsa_jobs);
 	free(d->local);
 	free(d);
 }
@@ -292,6 +293,7 @@ dns_new(struct event_base *base, const struct dns_conf *conf, struct err *err)
 	d->ready_end = &d->ready;
 	slots_init(&d->queries);
 	slots_init(&d->jobs);
+	slots_init(&d->tlsa_jobs);
 	d->ready_ev = event_new(base, -1, 0, deliver_ready, d);
 	MUST(d->ready_ev != NULL);
 	if (dns_context_open(d, conf, err) != 0) {

@@ -127,6 +127,7 @@ struct mx_result {		/* immutable, counted; may be kept beyond the callback */
 	char why[256];		/* a sentence for anything but MX_OK */
 	bool secure;		/* the MX RRset (for implicit MX: the addresses and the denial) */
 	bool implicit;		/* no MX record: the domain's own addresses */
+	char canon[256];	/* the domain after CNAMEs (D-41); "" when it is the same */
 	uint32_t ttl;		/* of the shortest answer, at least 1 */
 	struct mx_host *hosts;	/* by preference; equals in random order (M-81) */
 	size_t n;

@@ -28,6 +28,7 @@ struct dns {
 	const struct timeval *timeout;	/* the base's common timeout: adding one costs O(1) */
 	struct slots queries;	/* struct query */
 	struct slots jobs;	/* struct mx_job */
+	struct slots tlsa_jobs;	/* struct tlsa_job; they end with their queries */
 	struct query *ready, **ready_end;	/* answered, to be delivered on the next turn */
 	struct event *ready_ev;
 	struct mx_addr *local;	/* addresses of this machine's interfaces, for the loop rule */

@@ -493,6 +493,8 @@ mx_answered(void *owner, uint64_t query, const struct dns_answer *a)
 	shorten_ttl(j, a);
 	switch (a->status) {
 	case DNS_OK:
+		if (strcasecmp(a->canon, j->domain) != 0)
+			memcpy(j->r->canon, a->canon, strlen(a->canon) + 1);
 		use_mx(j, a);
 		return;
 	case DNS_NODATA:

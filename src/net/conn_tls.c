@@ -250,6 +250,8 @@ net_start_tls_client(struct net_conn *c, struct tls_client *client, const struct
 	t->sent_sni = xstrdup(want->sni);
 	t->names = copy_list(want->names, want->nnames);
 	t->nnames = want->nnames;
+	t->ndane_names = want->ndane_names > 0 ? want->ndane_names : want->nnames;
+	t->dane_names = copy_list(want->ndane_names > 0 ? want->dane_names : want->names, t->ndane_names);
 	t->pins = copy_list(want->pins, want->npins);
 	t->npins = want->npins;
 	t->uses_dane = want->ntlsa > 0;
@@ -284,6 +286,7 @@ conn_tls_free(struct net_tls *t)
 	tls_server_unref(t->server);
 	tls_client_unref(t->client);
 	free_list(t->names, t->nnames);
+	free_list(t->dane_names, t->ndane_names);
 	free_list(t->pins, t->npins);
 	free(t->sent_sni);
 	free(t->version);

@@ -83,6 +83,8 @@ struct tls_want {
 	size_t nnames;
 	const struct tls_tlsa *tlsa;	/* usable records; then DANE decides `verified` */
 	size_t ntlsa;
+	const char *const *dane_names;	/* as `names`, for DANE-TA (D-41); none: `names` */
+	size_t ndane_names;
 	const char *const *pins;	/* "sha256:<hex of the SPKI digest>" */
 	size_t npins;
 };
@@ -104,6 +106,7 @@ struct tls_info {
 	bool name_ok;		/* and a reference identifier matches */
 	bool name_matches;	/* that alone, whoever signed it: for reports, never a reason to trust */
 	bool dane_ok, pin_ok;
+	const struct tls_tlsa *tlsa;	/* the record that matched; NULL unless dane_ok */
 	const char *verify_error;	/* why not, NULL when all of chain and name fit */
 };
 

@@ -58,6 +58,8 @@ struct net_tls {
 	struct tls_client *client;
 	char **names;			/* the client's reference identifiers */
 	size_t nnames;
+	char **dane_names;		/* the same, for DANE-TA */
+	size_t ndane_names;
 	char **pins;
 	size_t npins;
 	char *sent_sni;
@@ -68,6 +70,7 @@ struct net_tls {
 	bool was_verified, pkix_ok, dane_ok;
 	int pkix_error;			/* X509_V_* */
 	bool has_info;
+	struct tls_tlsa matched;	/* its data is the SSL object's */
 	struct tls_info info;
 	char *version, *cipher, *group, *sni, *subject, *issuer, *dns_names;
 	char cert_sha256[65], spki_sha256[65], not_after[32];

@@ -90,6 +90,14 @@ why_not(struct net_tls *t)
 	i->verify_error = t->verify_error;
 }
 
+static bool
+matched_record(struct net_tls *t)
+{
+	struct tls_tlsa *r = &t->matched;
+
+	return SSL_get0_dane_tlsa(t->ssl, &r->usage, &r->selector, &r->mtype, &r->data, &r->n) >= 0;
+}
+
 static void
 peer_cert(struct net_tls *t, X509 *cert)
 {
@@ -116,6 +124,8 @@ peer_cert(struct net_tls *t, X509 *cert)
 		i->name_matches = tls_cert_matches(cert, t->names[k]);
 	i->name_ok = i->chain_ok && i->name_matches;
 	i->dane_ok = t->dane_ok;
+	if (t->dane_ok && matched_record(t))
+		i->tlsa = &t->matched;
 	i->pin_ok = pin_matches(t);
 	why_not(t);
 }

@@ -19,8 +19,8 @@ tls_cert_matches(X509 *cert, const char *name)
 static bool
 any_name_matches(const struct net_tls *t, X509 *cert)
 {
-	for (size_t i = 0; i < t->nnames; i++) {
-		if (tls_cert_matches(cert, t->names[i]))
+	for (size_t i = 0; i < t->ndane_names; i++) {
+		if (tls_cert_matches(cert, t->dane_names[i]))
 			return true;
 	}
 	return false;

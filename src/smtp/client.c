@@ -27,11 +27,14 @@ want_fini(struct tls_want *w)
 {
 	for (size_t i = 0; i < w->nnames; i++)
 		free((char *)w->names[i]);
+	for (size_t i = 0; i < w->ndane_names; i++)
+		free((char *)w->dane_names[i]);
 	for (size_t i = 0; i < w->npins; i++)
 		free((char *)w->pins[i]);
 	for (size_t i = 0; i < w->ntlsa; i++)
 		free((uint8_t *)w->tlsa[i].data);
 	free((void *)w->names);
+	free((void *)w->dane_names);
 	free((void *)w->pins);
 	free((void *)w->tlsa);
 	free((char *)w->sni);
@@ -58,6 +61,8 @@ want_copy(struct tls_want *to, const struct tls_want *from)
 	to->sni = xstrdup(from->sni);
 	to->names = copy_strings(from->names, from->nnames);
 	to->nnames = from->nnames;
+	to->dane_names = copy_strings(from->dane_names, from->ndane_names);
+	to->ndane_names = from->ndane_names;
 	to->pins = copy_strings(from->pins, from->npins);
 	to->npins = from->npins;
 	if (from->ntlsa == 0)

@@ -34,6 +34,14 @@ close_over(unsigned owed)
 
 /* What the recipient's domain publishes for this host: STS enforce (rows 19 to 25), DANE when the
  * way to the host was validated (rows 1 to 12; not row 37). */
+/* TLSA records bind where nobody can have put another host in place: the way to it was validated, or
+ * the operator named it (RFC 7672 2.2.1, 2.2.2). Else they are good for the certificate only (D-22). */
+static bool
+dane_binds(const struct trust_facts *f)
+{
+	return f->mx == MX_DNSSEC || f->is_fixed_host;
+}
+
 static unsigned
 published(const struct trust_facts *f)
 {
@@ -41,9 +49,9 @@ published(const struct trust_facts *f)
 
 	if (f->sts == STS_ENFORCE)
 		owed |= DUTY_ENCRYPT | DUTY_AUTHENTICATE | DUTY_SECURE_LOOKUP;
-	if (f->mx == MX_DNSSEC && f->tlsa == TLSA_USABLE)
+	if (dane_binds(f) && f->tlsa == TLSA_USABLE)
 		owed |= DUTY_ENCRYPT | DUTY_AUTHENTICATE;
-	if (f->mx == MX_DNSSEC && f->tlsa == TLSA_UNUSABLE)
+	if (dane_binds(f) && f->tlsa == TLSA_UNUSABLE)
 		owed |= DUTY_ENCRYPT;
 	return owed;
 }
@@ -53,7 +61,7 @@ published(const struct trust_facts *f)
 static bool
 tlsa_blocks(const struct trust_need *need, const struct trust_facts *f)
 {
-	return f->tlsa == TLSA_FAILED && f->mx == MX_DNSSEC && !is_waived(need) &&
+	return f->tlsa == TLSA_FAILED && dane_binds(f) && !is_waived(need) &&
 	    need->relaxed_to == DUTY_RELAX_NONE;
 }
 
@@ -90,7 +98,7 @@ is_authenticated(const struct trust_need *need, const struct trust_facts *f)
 	if (f->tlsa == TLSA_USABLE)
 		/* PKIX does not rescue what DANE refuses (row 6); nor does a pin, where it is
 		 * DANE that asks. */
-		return f->verified == PEER_DANE || (f->verified == PEER_PIN && f->mx != MX_DNSSEC &&
+		return f->verified == PEER_DANE || (f->verified == PEER_PIN && !dane_binds(f) &&
 		    (duties_from(need->duties, DUTY_BY_DANE) & DUTY_AUTHENTICATE) == 0);
 	return f->verified == PEER_PKIX || f->verified == PEER_PIN;
 }
@@ -323,13 +331,13 @@ static const unsigned char rows[][H_STATES] = {
 static unsigned
 row_of_domain(const struct trust_facts *f, unsigned h)
 {
-	if (f->mx == MX_DNSSEC && f->tlsa == TLSA_USABLE)
+	if (dane_binds(f) && f->tlsa == TLSA_USABLE)
 		return h < H3 || f->verified == PEER_DANE ? rows[DOM_DANE][h] : f->pkix_ok ? 6 : 5;
-	if (f->mx == MX_DNSSEC && f->tlsa == TLSA_UNUSABLE)
+	if (dane_binds(f) && f->tlsa == TLSA_UNUSABLE)
 		return rows[DOM_DANE_UNUSABLE][h];
 	if (f->sts == STS_ENFORCE && !f->sts_matches)
 		return 25;
-	if (f->tlsa == TLSA_USABLE && f->mx != MX_DNSSEC && h >= H3)
+	if (f->tlsa == TLSA_USABLE && h >= H3)
 		return f->mx == MX_STS ? 38 : 37;
 	if (f->mx == MX_IMPLICIT)
 		return rows[DOM_IMPLICIT][h];

@@ -1,6 +1,7 @@
 # trust: its sources, and below its unit tests
 libsallyport_a_SOURCES += \
 	src/trust/conclude.c \
+	src/trust/dane.c src/trust/dane.h \
 	src/trust/decide.c \
 	src/trust/duties.c src/trust/duties.h \
 	src/trust/names.c \
@@ -21,3 +22,10 @@ check_PROGRAMS += tests/fuzz/replay_record
 TESTS += tests/fuzz/replay_record
 tests_fuzz_replay_record_SOURCES = tests/fuzz/fuzz_record.c tests/fuzz/replay.c
 FUZZ_NAMES += record
+# DANE
+check_PROGRAMS += tests/unit/test_dane tests/fuzz/replay_tlsa
+TESTS += tests/unit/test_dane tests/fuzz/replay_tlsa
+tests_unit_test_dane_SOURCES = tests/unit/test_dane.c tests/unit/unit.h
+tests_unit_test_dane_LDADD = $(UNIT_LIBS)
+tests_fuzz_replay_tlsa_SOURCES = tests/fuzz/fuzz_tlsa.c tests/fuzz/replay.c
+FUZZ_NAMES += tlsa

@@ -64,6 +64,7 @@ struct trust_facts {
 	bool asserts_propagate;		/* our own last hop: keyword not demanded */
 	bool host_has_no_name;		/* address literal, or MX that is an address (row 43), and the
 					 * route gives neither names nor pins to verify instead */
+	bool is_fixed_host;		/* the operator's route names it: no MX record led here */
 	enum tlsa_state tlsa;
 	enum sts_mode sts;
 	bool sts_matches;		/* this host's name is in the policy */

@@ -21,6 +21,7 @@ KINDS = {
     "expired": "signed by the CA, over since last year",
     "future": "signed by the CA, not valid before next year",
     "self-signed": "by its own key",
+    "self-expired": "by its own key, over since last year",
     "other-ca": "signed by a CA nobody trusts",
     "cn-only": "signed by the CA, the name only in the subject's common name",
     "client": "signed by the CA, for TLS clients only",
@@ -104,18 +105,19 @@ class Authority:
         openssl("req", "-x509", "-new", "-key", self.cert.key, "-subj", f"/CN={name}", "-days", "3650",
                 "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", self.cert.cert)
 
-    def sign(self, base, subject, extensions, start, end):
+    def sign(self, base, subject, extensions, start, end, by_itself=False):
         ext = base + ".ext"
         with open(ext, "w", encoding="ascii") as f:
             f.write("\n".join(extensions) + "\n")
         openssl("req", "-new", "-key", base + ".key", "-subj", subject, "-out", base + ".csr")
         openssl("ca", "-batch", "-notext", "-config", os.path.join(self.dir, "ca.conf"),
                 "-in", base + ".csr", "-out", base + ".new", "-extfile", ext,
-                "-startdate", stamp(start), "-enddate", stamp(end))
+                "-startdate", stamp(start), "-enddate", stamp(end),
+                *(["-selfsign", "-keyfile", base + ".key"] if by_itself else []))
         with open(base + ".new", encoding="ascii") as new, \
                 open(self.cert.cert, encoding="ascii") as ca, \
                 open(base + ".pem", "w", encoding="ascii") as out:
-            out.write(new.read() + ca.read())
+            out.write(new.read() + ("" if by_itself else ca.read()))
 
 
 def new_key(path):
@@ -151,7 +153,7 @@ class Certs:
         extensions = ["basicConstraints=critical,CA:FALSE", f"extendedKeyUsage={usage}"]
         if kind != "cn-only":
             extensions.append("subjectAltName=" + ",".join("DNS:" + x for x in names))
-        start, end = {"expired": (-800, -400), "future": (400, 800)}.get(kind, (-1, 365))
+        start, end = {"expired": (-800, -400), "self-expired": (-800, -400), "future": (400, 800)}.get(kind, (-1, 365))
         if kind == "self-signed":
             openssl("req", "-x509", "-new", "-key", made.key, "-subj", subject, "-days", "365",
                     *[x for ext in extensions for x in ("-addext", ext)], "-out", made.cert)
@@ -160,5 +162,5 @@ class Certs:
             if kind == "other-ca":
                 self.other = self.other or Authority(os.path.join(self.dir, "other-ca"), "Other CA")
                 authority = self.other
-            authority.sign(base, subject, extensions, start, end)
+            authority.sign(base, subject, extensions, start, end, by_itself=kind == "self-expired")
         return made

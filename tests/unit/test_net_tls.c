@@ -241,6 +241,10 @@ START_TEST(verify)
 	ck_assert_msg(i->name_matches == t->name_matches, "%s: name: %s", t->name, i->verify_error);
 	ck_assert_msg(i->name_ok == (t->chain_ok && t->name_matches), "%s", t->name);
 	ck_assert_msg(i->dane_ok == t->dane_ok, "%s: dane", t->name);
+	ck_assert_msg((i->tlsa != NULL) == t->dane_ok, "%s: record that matched", t->name);
+	if (i->tlsa != NULL)
+		ck_assert(i->tlsa->usage == t->usage && i->tlsa->selector == t->selector &&
+		    i->tlsa->mtype == t->mtype && i->tlsa->n == tlsa.n && memcmp(i->tlsa->data, tlsa.data, tlsa.n) == 0);
 	if (t->error == NULL)
 		ck_assert_msg(i->verify_error == NULL, "%s: %s", t->name, i->verify_error);
 	else

@@ -1,0 +1,55 @@
+"""The rows of the decision table (section 11 of the requirements) that name DANE: 1 to 13, and 37. Three
+columns each, as in decision_rows.py, which has most others:
+
+    C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
+    F x put off with status x   B x returned with status x"""
+
+import case
+from dane_lab import domain, outcome, record, scene, submit
+from tagged import H1, H2, H2_454, H4, H5
+
+COLUMNS = {
+    "untagged": {},
+    "no": {"headers": "TLS-Required: No\n"},
+    "requiretls": {"params": "REQUIRETLS"},
+}
+
+
+def rows(row, what, hosts, to, wants, evidence_row=True, **options):
+    """A case: one message a column to the same domain. `wants` in the order of COLUMNS."""
+    def run(t):
+        s = scene(t, hosts, **options)
+        for (column, params), want in zip(COLUMNS.items(), wants):
+            address = f"{column}@{to}"
+            submit(t, s, address, **params)
+            t.eq(outcome(s, address), want, f"row {row}, {what}, {column}")
+            if want[0] != "F" and evidence_row and column != "no":
+                t.eq(record(s, address).get("row"), row, "row in the evidence")
+            if want[0] in "FB":
+                t.check(all(f"<{address}>" not in r for h in s.hop.values() for m in h.messages
+                            if not m.mail.startswith("MAIL FROM:<>") for r in m.rcpts), "nothing was handed over")
+
+    run.__doc__ = f"Row {row}, {what}: {', '.join(wants)}."
+    case.register(f"row-{row}-{what}", "D-28" if row < 9 else "D-29" if row < 13 else "D-08")(run)
+
+
+WRONG = dict(H5, kind="self-signed")
+rows(1, "H0", {}, domain("ee"), ("F 4.4.1",) * 3)
+rows(2, "H1", {"ee": H1}, domain("ee"), ("F 4.7.10", "C", "B 5.7.10"))
+rows(3, "H2", {"ee": H2}, domain("ee"), ("F 4.7.5", "C", "B 5.7.10"))
+rows(4, "H2-454", {"ee": H2_454}, domain("ee"), ("F 4.7.0", "C", "F 4.7.0"))
+rows(5, "H3", {"ee": WRONG}, domain("ee"), ("F 4.7.5", "U", "B 5.7.10"))
+rows(6, "H3-pkix-valid", {"mis": H5}, domain("mis"), ("F 4.7.5", "T", "B 5.7.10"))
+rows(7, "H4", {"ee": H4}, domain("ee"), ("T", "T", "B 5.7.30"))
+rows(8, "H5", {"ee": H5}, domain("ee"), ("T", "T", "R"))
+rows(9, "H1", {"un": H1}, domain("un"), ("F 4.7.10", "C", "B 5.7.10"))
+rows(9, "H2", {"un": H2}, domain("un"), ("F 4.7.5", "C", "B 5.7.10"))
+rows(10, "H3", {"un": WRONG}, domain("un"), ("U", "U", "B 5.7.10"))
+rows(11, "H4", {"un": H4}, domain("un"), ("T", "T", "B 5.7.30"))
+rows(12, "H5", {"un": H5}, domain("un"), ("T", "T", "R"))
+for word in ("fail", "bog"):
+    for state, name, way in ((H1, "H1", "C"), (WRONG, "H3", "U"), (H5, "H5", "T")):
+        rows(13, f"{word}-{name}", {word: state}, domain(word), ("F 4.4.3", way, "F 4.4.3"))
+rows(37, "H5", {"ee": H5}, "ee.plain.example", ("T", "T", "B 5.7.10"), evidence_row=False)
+
+case.main()
