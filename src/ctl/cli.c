@@ -23,6 +23,7 @@ static const char help[] =
     "  evidence show ID|list        how recipients left the queue\n"
     "  evidence verify              check the hash chain\n"
     "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
+    "  probe DOMAIN                 what would become of mail to it today; sends none\n"
     "  status, metrics, reload\n"
     "\n"
     "options\n"
@@ -33,6 +34,7 @@ static const char help[] =
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --limit N                at most N rows (100)\n"
+    "      --port N                 of the servers (probe)\n"
     "      --csv                    CSV (evidence export)\n"
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
     "      --reason TEXT            why; recorded with every change\n"
@@ -138,7 +140,7 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 	return result;
 }
 
-enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV };
+enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV, OPT_PORT };
 
 int
 cli_main(int argc, char **argv)
@@ -151,6 +153,7 @@ cli_main(int argc, char **argv)
 		{ "db", required_argument, NULL, OPT_DB },
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "csv", no_argument, NULL, OPT_CSV },
+		{ "port", required_argument, NULL, OPT_PORT },
 		{ "reason", required_argument, NULL, OPT_REASON },
 		{ "level", required_argument, NULL, OPT_LEVEL },
 		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
@@ -171,7 +174,7 @@ cli_main(int argc, char **argv)
 		int (*run)(struct cli *);
 	} commands[] = {
 		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
-		{ "evidence", cli_evidence }, { "status", cli_status }, { "metrics", cli_status },
+		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
 	};
 	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object() };
@@ -180,7 +183,7 @@ cli_main(int argc, char **argv)
 
 	while ((opt = getopt_long(argc, argv, "c:hV", options, &at)) != -1) {
 		switch (opt) {
-		case 'c': c.conf_file = optarg; break;
+		case 'c': c.conf_file = optarg; c.conf_named = true; break;
 		case 'h': fputs(help, stdout); json_decref(c.filter); return EXIT_OK;
 		case 'V': puts(PACKAGE_STRING); json_decref(c.filter); return EXIT_OK;
 		case OPT_SOCKET: c.socket = optarg; break;
@@ -196,6 +199,13 @@ cli_main(int argc, char **argv)
 				return cli_usage("--limit: a number from 1 to 1000000 is expected");
 			}
 			json_object_set_new(c.filter, "limit", json_integer((json_int_t)limit));
+			break;
+		case OPT_PORT:
+			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 65535) {
+				json_decref(c.filter);
+				return cli_usage("--port: a number from 1 to 65535 is expected");
+			}
+			c.port = (uint16_t)limit;
 			break;
 		case OPT_FILTER:
 			json_object_set_new(c.filter, options[at].name, json_string(optarg));

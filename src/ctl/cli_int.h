@@ -9,6 +9,8 @@ struct cli {
 	const char *conf_file;		/* -c */
 	const char *socket;		/* --socket; NULL: from the configuration */
 	const char *db;			/* --db: read a database without a daemon */
+	bool conf_named;		/* by -c, not by default */
+	uint16_t port;			/* --port; 0 not given */
 	bool json, dry_run, csv;
 	const char *reason, *level;
 	json_t *filter;
@@ -28,6 +30,7 @@ int cli_config(struct cli *c);
 int cli_policy(struct cli *c);
 int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);
+int cli_probe(struct cli *c);
 int cli_status(struct cli *c);
 int cli_usage(const char *why);
 void cli_print_json(const json_t *j);

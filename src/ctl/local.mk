@@ -2,11 +2,13 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli.c src/ctl/cli_int.h \
 	src/ctl/cli_conf.c \
 	src/ctl/cli_evidence.c \
+	src/ctl/cli_probe.c \
 	src/ctl/cli_queue.c \
 	src/ctl/cli_show.c \
 	src/ctl/client.c \
 	src/ctl/ctl.c src/ctl/ctl.h src/ctl/ctl_int.h \
 	src/ctl/http.c \
+	src/ctl/probe.c src/ctl/probe.h src/ctl/probe_say.c \
 	src/ctl/query.c
 check_PROGRAMS += tests/fuzz/replay_admin
 TESTS += tests/fuzz/replay_admin

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "deliver/deliver_int.h"
+#include "deliver/hop.h"
 
 #define SEEN_MAX 2048u
 #define PUT_BACK_MAX 20u
@@ -731,7 +732,7 @@ void
 attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_client_info *info,
     int code, const char *status, const char *text)
 {
-	enum hop_stage stage = HOP_UNREACHABLE;
+	enum hop_stage stage = hop_stage_of_end(why, code);
 	struct conn *c = a->conn;
 
 	a->fetch_no++;		/* content that is on its way is for the connection that was */
@@ -741,14 +742,6 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 	conn_free(c);
 	if (a->ticket != 0 || a->auditing)	/* what is under way will find the connection gone */
 		return;
-	if (why == SMTP_END_STARTTLS)
-		stage = code >= 500 ? HOP_HANDSHAKE_FAILED : HOP_STARTTLS_TEMPFAIL;
-	else if (why == SMTP_END_HANDSHAKE)
-		stage = HOP_HANDSHAKE_FAILED;
-	else if (why == SMTP_END_EHLO && code >= 500)
-		stage = HOP_NO_ESMTP;
-	else if (why == SMTP_END_PROTOCOL)
-		stage = HOP_BROKE_PROTOCOL;
 	if (stage == HOP_UNREACHABLE || stage == HOP_BROKE_PROTOCOL) {
 		if (a->reused) {	/* a kept connection had died; that says nothing of the host */
 			attempt_reconnect(a);

@@ -6,6 +6,7 @@ libsallyport_a_SOURCES += \
 	src/deliver/dest.c \
 	src/deliver/events.c src/deliver/events.h \
 	src/deliver/grant.c \
+	src/deliver/hop.c src/deliver/hop.h \
 	src/deliver/notice.c \
 	src/deliver/outcome.c \
 	src/deliver/prepare.c \

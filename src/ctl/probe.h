@@ -1,0 +1,62 @@
+/* sallyport probe: what would become of mail to a domain today, found out without sending any. The
+ * look-ups, the connections and the decision are those of delivery (dns/, smtp/, trust/); nothing is
+ * decided here.
+ *
+ *   probe.c        look-up and connections, on a loop of its own: EHLO, STARTTLS, EHLO, QUIT
+ *   probe_say.c    what that means for mail, as JSON
+ *   cli_probe.c    the command, and the same for people */
+#ifndef CTL_PROBE_H
+#define CTL_PROBE_H
+
+#include <jansson.h>
+
+#include "conf/conf.h"
+#include "dns/dns.h"
+#include "smtp/smtp.h"
+#include "trust/trust.h"
+
+struct probe_try {		/* one address of a host */
+	struct probe *p;
+	struct probe_host *host;
+	struct mx_addr addr;
+	char ip[NET_ADDR_TEXT];
+	struct smtp_client *client;
+	bool is_over;
+	struct trust_facts facts;
+	unsigned ext, ext_before_tls;
+	char *text;		/* what went wrong, NULL */
+	bool has_tls, chain_ok, name_ok;
+	char *version, *cipher, *group, *names, *subject, *issuer, *not_after, *cert, *spki, *verify_error;
+};
+struct probe_host {
+	const struct mx_host *mx;
+	struct trust_facts facts;	/* from DNS alone */
+	struct probe_try *tries;
+	size_t n;
+};
+struct probe {
+	const struct conf *conf;	/* NULL: defaults */
+	char domain[256];
+	uint16_t port;
+	struct event_base *base;
+	struct dns *dns;
+	struct tls_client *tls;
+	char helo[256];
+	struct mx_result *mx;		/* NULL until it is known */
+	struct probe_host *hosts;
+	size_t n, left;			/* left: tries under way */
+	bool dns_tested, dns_ok;
+	char dns_why[256];
+};
+
+enum probe_mail { PROBE_UNTAGGED, PROBE_TLS_NO, PROBE_REQUIRETLS, PROBE_MAILS };
+
+/* Runs to its end; every wait has a limit. -1 with `err` when nothing could be begun. */
+int probe_run(struct probe *p, struct err *err);
+void probe_fini(struct probe *p);
+
+enum probe_answer { PROBE_YES, PROBE_NO, PROBE_UNKNOWN };
+/* What was found and what it means; *requiretls: would such mail be delivered? */
+json_t *probe_json(const struct probe *p, enum probe_answer *requiretls);
+
+#endif

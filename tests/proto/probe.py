@@ -1,0 +1,246 @@
+"""sallyport probe: what would become of mail to a domain, without a daemon and without a MAIL command.
+
+Domains of the lab in every state that the decision table knows, each through real DNS and SMTP."""
+
+import atexit
+import json
+import os
+import shutil
+import ssl
+import tempfile
+
+import case
+from case import Gateway, Lab, Zone, basic_config, free_port
+
+YES, NO, USAGE, UNKNOWN = 0, 1, 2, 3
+
+ZONES = {
+    "example": Zone(),
+    "good.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.11"),
+    "keyless.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.12"),
+    "unsigned.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.13", kind="unsigned"),
+    "badcert.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.14"),
+    "clear.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.15"),
+    "away.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.16"),
+    "two.example": Zone("@ MX 10 mx1\n@ MX 20 mx2\nmx1 A 127.0.0.17\nmx2 A 127.0.0.18\nmx2 A 127.0.0.19"),
+    "solo.example": Zone("@ A 127.0.0.20", kind="unsigned"),
+    "null.example": Zone("@ MX 0 ."),
+    "nothing.example": Zone("@ TXT nothing"),
+    "bogus.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.21", kind="bogus"),
+    "broken.example": Zone(kind="servfail"),
+}
+ADDRESSES = [f"127.0.0.{n}" for n in range(11, 22)]
+MAILS = ("untagged", "tls_required_no", "requiretls")
+
+lab = None
+
+
+def stop_lab():
+    lab.stop()
+    shutil.rmtree(lab.dir, ignore_errors=True)
+
+
+class Bench:
+    """A configuration that no daemon runs with, and hosts {address: options of NextHop}."""
+
+    def __init__(self, t, hosts):
+        global lab
+        if lab is None:
+            lab = Lab(tempfile.mkdtemp(prefix="sp-dns-"), ZONES).start()
+            atexit.register(stop_lab)
+        port = free_port(ADDRESSES)
+        self.t = t
+        self.hop = {}
+        for host, options in hosts.items():
+            options = dict(options)
+            name, kind = options.pop("name"), options.pop("kind", "good")
+            self.hop[host] = t.nexthop(host=host, port=port, name=name, cert=t.certs.issue(name, kind=kind), **options)
+        self.gw = Gateway(t.path("gw"), basic_config(t.certs, lab, hop_port=port), start=False)
+
+    def run(self, domain, *args, status):
+        done = self.gw.run("probe", domain, *args)
+        self.t.eq(done.returncode, status, f"exit status of probe {domain}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, domain, status):
+        found = json.loads(self.run(domain, "--json", status=status))
+        self.polite()
+        return found
+
+    def polite(self):
+        """Every host that was spoken to saw QUIT last, and neither MAIL nor RCPT."""
+        for host, hop in self.hop.items():
+            self.t.check(hop.sessions, f"{host} was not asked")
+            for session in hop.sessions:
+                verbs = [c.split()[0].upper() for c in session.commands]
+                self.t.check(not {"MAIL", "RCPT", "DATA"} & set(verbs), f"{host}: {verbs}")
+                if hop.handshake is None and hop.tls_max is None:     # else nothing can be said any more
+                    self.t.eq(verbs[-1], "QUIT", f"{host}: the last of {verbs}")
+
+
+def results(found):
+    return [found["conclusion"][m]["result"] for m in MAILS]
+
+
+@case.register("good", "row-18", "R-07")
+def good(t):
+    """Signed, verified, listed: all mail goes, tagged mail with REQUIRETLS."""
+    b = Bench(t, {"127.0.0.11": {"name": "mx1.good.example", "requiretls": True}})
+    found = b.json("good.example", YES)
+    t.eq(results(found), ["delivered"] * 3, "results")
+    t.eq(found["conclusion"]["requiretls"], {"result": "delivered", "host": "mx1.good.example",
+                                             "protection": "tls-pkix", "with_requiretls": True}, "conclusion")
+    t.check(not found["conclusion"]["untagged"]["with_requiretls"], "the keyword, unasked")
+    host = found["hosts"][0]
+    t.eq((host["authenticated_by"], host["addresses_secure"], host["requiretls"]["row"]), ("dnssec", True, 18), "host")
+    t.eq(host["addresses"][0]["tls"]["names"], "mx1.good.example", "certificate")
+    t.eq((found["dnssec"]["validated"], found["mx"]["secure"]), (True, True), "DNSSEC")
+    session = b.hop["127.0.0.11"].sessions[0]
+    t.eq([c.split()[0].upper() for c in session.commands], ["EHLO", "STARTTLS", "EHLO", "QUIT"], "commands")
+    text = b.run("GOOD.example.", status=YES)
+    for part in ("good.example: 1 mail host, by MX records, signed with DNSSEC",
+                 "REQUIRETLS        yes, over TLS, certificate verified, with REQUIRETLS",
+                 "REQUIRETLS        is delivered to mx1.good.example"):
+        t.has(text, part)
+
+
+# Name, domain, hosts, exit status, results, (status, reason) of tagged mail, what untagged mail gets, what
+# tagged mail would need.
+TABLE = [
+    ("keyword-less", "keyless.example", {"127.0.0.12": {"name": "mx1.keyless.example"}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.30", "no-requiretls"), "tls-pkix",
+     ["mx1.keyless.example: list REQUIRETLS after STARTTLS"]),
+    ("keyword-before-tls", "keyless.example",
+     {"127.0.0.12": {"name": "mx1.keyless.example", "ehlo": ["STARTTLS", "REQUIRETLS"], "ehlo_tls": ["SIZE 1000"]}},
+     NO, ["delivered", "delivered", "returned"], ("5.7.30", "no-requiretls"), "tls-pkix",
+     ["mx1.keyless.example: list REQUIRETLS after STARTTLS; it is listed before, where it does not count"]),
+    ("unsigned", "unsigned.example", {"127.0.0.13": {"name": "mx1.unsigned.example", "requiretls": True}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "mx-unauthenticated"), "tls-pkix",
+     ["the domain: sign its MX records with DNSSEC, or publish an MTA-STS policy that names mx1.unsigned.example"]),
+    ("unsigned-and-keyword-less", "unsigned.example",
+     {"127.0.0.13": {"name": "mx1.unsigned.example", "kind": "wrong-name"}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "mx-unauthenticated"), "tls",
+     ["the domain: sign its MX records with DNSSEC, or publish an MTA-STS policy that names mx1.unsigned.example",
+      "mx1.unsigned.example: the certificate names elsewhere.invalid, not mx1.unsigned.example",
+      "mx1.unsigned.example: list REQUIRETLS after STARTTLS"]),
+    ("wrong-name", "badcert.example",
+     {"127.0.0.14": {"name": "mx1.badcert.example", "kind": "wrong-name", "requiretls": True}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "unverified"), "tls",
+     ["mx1.badcert.example: the certificate names elsewhere.invalid, not mx1.badcert.example"]),
+    ("no-starttls", "clear.example", {"127.0.0.15": {"name": "mx1.clear.example", "starttls": False}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "no-starttls"), "clear",
+     ["mx1.clear.example: offer STARTTLS"]),
+    ("handshake", "clear.example", {"127.0.0.15": {"name": "mx1.clear.example", "handshake": "garbage"}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "handshake-failed"), "clear",
+     ["mx1.clear.example: STARTTLS is offered and has to work"]),
+    ("old-tls", "clear.example", {"127.0.0.15": {"name": "mx1.clear.example", "tls_max": ssl.TLSVersion.TLSv1_1}}, NO,
+     ["delivered", "delivered", "returned"], ("5.7.10", "handshake-failed"), "clear",
+     ["mx1.clear.example: STARTTLS is offered and has to work"]),
+    ("starttls-454", "clear.example",
+     {"127.0.0.15": {"name": "mx1.clear.example", "replies": {"STARTTLS": "454 4.7.0 not now"}}}, UNKNOWN,
+     ["delivered", "delivered", "deferred"], ("4.7.0", "starttls-tempfail"), "clear",
+     ["mx1.clear.example: STARTTLS is offered and has to work"]),
+    ("unreachable", "away.example", {}, UNKNOWN,
+     ["deferred"] * 3, ("4.4.1", "unreachable"), None, ["mx1.away.example: it has to answer"]),
+    ("implicit-mx", "solo.example", {"127.0.0.20": {"name": "solo.example", "requiretls": True}}, YES,
+     ["delivered"] * 3, None, "tls-pkix", []),
+    ("null-mx", "null.example", {}, NO, ["returned"] * 3, ("5.1.10", "null-mx"), None, None),
+    ("no-such-domain", "absent.example", {}, NO, ["returned"] * 3, ("5.1.2", "nxdomain"), None, None),
+    ("no-address", "nothing.example", {}, NO, ["returned"] * 3, ("5.4.4", "no-address"), None, None),
+    ("bogus", "bogus.example", {}, UNKNOWN, ["deferred"] * 3, ("4.4.3", "dns-failure"), None, None),
+    ("servfail", "broken.example", {}, UNKNOWN, ["deferred"] * 3, ("4.4.3", "dns-failure"), None, None),
+]
+
+
+@case.register("each-state")
+def table(t):
+    """Domain after domain: result, reason, what would have to change, and the exit status."""
+    for name, domain, hosts, status, want, tagged, untagged, changes in TABLE:
+        b = Bench(t, hosts)
+        found = b.json(domain, status)
+        t.eq(results(found), want, f"{name}: results")
+        end = found["conclusion"]["requiretls"]
+        if tagged is not None:
+            t.eq((end["status"], end["reason"]), tagged, f"{name}: tagged mail")
+        if untagged is not None:
+            t.eq(found["conclusion"]["untagged"]["protection"], untagged, f"{name}: untagged mail")
+        t.eq(found["hosts"][0]["requiretls"].get("changes", []) if found["hosts"] else None, changes,
+             f"{name}: changes")
+        text = b.run(domain, status=status)
+        for change in changes or []:
+            t.has(text, f"to change: {change}\n", name)
+        if tagged is not None:
+            t.has(text.split("Mail to")[1], f"({tagged[0]})\n", name)
+        for hop in b.hop.values():
+            hop.stop()
+
+
+@case.register("several-hosts", "R-48", "row-51")
+def several(t):
+    """Every address is asked; mail goes to the first host that will do, as in a delivery."""
+    b = Bench(t, {"127.0.0.17": {"name": "mx1.two.example"},
+                  "127.0.0.18": {"name": "mx2.two.example", "requiretls": True},
+                  "127.0.0.19": {"name": "mx2.two.example", "requiretls": True}})
+    found = b.json("two.example", YES)
+    t.eq([found["conclusion"][m]["host"] for m in MAILS], ["mx1.two.example"] * 2 + ["mx2.two.example"], "hosts")
+    t.eq([[a["ip"] for a in h["addresses"]].sort() for h in found["hosts"]], [None, None], "addresses")
+    t.eq([len(h["addresses"]) for h in found["hosts"]], [1, 2], "addresses")
+    t.eq([h["requiretls"]["sent"] for h in found["hosts"]], [False, True], "which would do")
+
+
+@case.register("mixed-hosts", "row-52")
+def mixed(t):
+    """One lacks the keyword, the other does not answer: it cannot be found out."""
+    b = Bench(t, {"127.0.0.17": {"name": "mx1.two.example"}})
+    found = b.json("two.example", UNKNOWN)
+    t.eq(results(found), ["delivered", "delivered", "deferred"], "results")
+    t.eq([h["requiretls"]["reason"] for h in found["hosts"]], ["no-requiretls", "unreachable"], "reasons")
+
+
+@case.register("hostile-words", "I7")
+def hostile(t):
+    """What a server says comes to the terminal escaped."""
+    b = Bench(t, {"127.0.0.11": {"name": "mx1.good.example", "replies": {"GREETING": "554 5.0.0 \x1b[2Jgo away\x07"}}})
+    text = b.run("good.example", status=UNKNOWN)
+    t.has(text, "go away")
+    t.check(not set(text) & {"\x1b", "\x07"}, "escapes")
+
+
+@case.register("wrong-use")
+def usage(t):
+    """Exit status 2, and the reason; without a configuration the system's resolvers."""
+    b = Bench(t, {})
+    for args in ((), ("a.example", "b.example"), ("not a name",), ("a.example", "--port", "0"), ("a.example", "--port", "x")):
+        done = b.gw.run("probe", *args)
+        t.eq((done.returncode, done.stdout), (USAGE, ""), f"probe {args}")
+    with open(b.gw.conf_path, "w", encoding="utf-8") as f:
+        f.write("return gw.config { identity = 7 }\n")
+    done = b.gw.run("probe", "good.example")
+    t.eq(done.returncode, USAGE, "a configuration with problems")
+    t.has(done.stderr, "gateway.lua", "which says so")
+    os.unlink(b.gw.conf_path)
+    t.eq(b.gw.run("probe", "good.example").returncode, USAGE, "a configuration that is not there")
+
+
+@case.register("other-port")
+def port(t):
+    """--port beats the route's."""
+    b = Bench(t, {"127.0.0.11": {"name": "mx1.good.example", "requiretls": True}})
+    b.json("good.example", YES)
+    found = json.loads(b.run("good.example", "--json", "--port", "9", status=UNKNOWN))
+    t.eq((found["port"], found["hosts"][0]["addresses"][0]["stage"]), (9, "unreachable"), "port")
+
+
+@case.register("no-trust-anchor", "D-14")
+def no_anchor(t):
+    """Who cannot validate does not say that a domain is unsigned: it cannot be found out."""
+    b = Bench(t, {"127.0.0.11": {"name": "mx1.good.example", "requiretls": True}})
+    b.gw.config["dns"]["anchor"] = "none"
+    b.gw.write()
+    found = b.json("good.example", UNKNOWN)
+    t.check(not found["dnssec"]["validated"], "validated")
+    t.has(b.run("good.example", status=UNKNOWN), "DNSSEC cannot be validated from here")
+
+
+if __name__ == "__main__":
+    case.main()
