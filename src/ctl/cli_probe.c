@@ -93,6 +93,8 @@ print_host(const json_t *h, long long port)
 	printf("%s, name %s\n", cli_str(h, "name"), strcmp(by, "dnssec") == 0 ? "authenticated by DNSSEC" :
 	    strcmp(by, "sts") == 0 ? "authenticated by MTA-STS" : strcmp(by, "domain") == 0 ?
 	    "is the domain itself" : "not authenticated");
+	if (cli_str(h, "tlsa")[0] != '\0')
+		printf("   TLSA records: %s\n", cli_str(h, "tlsa"));
 	if (json_array_size(json_object_get(h, "addresses")) == 0)
 		printf("   no address: %s\n", cli_str(h, "address_lookup"));
 	json_array_foreach(json_object_get(h, "addresses"), i, a)

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "ctl/probe.h"
-#include "deliver/hop.h"
+#include "dns/tlsa.h"
 
 #define STEP_MS 30000		/* the longest wait for one reply */
 #define GOODBYE_MS 5000
@@ -59,9 +59,10 @@ on_ready(void *owner, const struct smtp_client_info *info)
 	struct probe_try *t = owner;
 
 	t->facts = t->host->facts;
-	hop_facts(&t->facts, info);
+	hop_facts(&t->facts, info, NULL);
 	t->ext = info->ext;
 	t->ext_before_tls = info->ext_before_tls;
+	t->tlsa = dane_evidence(t->host->dane, info->tls);
 	if (info->tls != NULL)
 		keep_tls(t, info->tls);
 	smtp_client_quit(t->client);
@@ -124,6 +125,7 @@ try_start(struct probe_try *t)
 
 	if (t->host->facts.host_has_no_name)
 		want = (struct tls_want){ .sni = NULL };
+	dane_want(t->host->dane, &want);
 	set_timers(p, &timers);
 	net_addr_set(&to, t->addr.family, t->addr.ip, p->port);
 	net_addr_ip(&to, t->ip);
@@ -140,8 +142,43 @@ try_start(struct probe_try *t)
 /* ---- The look-up ---- */
 
 static void
-host_start(struct probe *p, struct probe_host *h, const struct mx_host *m)
+host_connect(struct probe_host *h)
 {
+	for (size_t k = 0; k < h->n; k++)
+		try_start(&h->tries[k]);
+}
+
+static void
+on_tlsa(void *owner, uint64_t ticket, const struct tlsa_result *r)
+{
+	struct probe_host *h = owner;
+	struct dane_way way = { .host = h->mx->name, .mx = h->facts.mx, .domain = h->p->domain,
+		.domain_canon = h->p->mx->canon };
+
+	h->dane = host_dane_new(&way, r);
+	h->facts.tlsa = host_dane_state(h->dane);
+	host_connect(h);
+	h->p->left--;
+	stop_when_done(h->p);
+}
+
+static void
+host_start(struct probe_host *h)
+{
+	struct probe *p = h->p;
+
+	if ((p->conf == NULL || p->conf->tls.dane) && tlsa_may_exist(h->mx)) {
+		p->left++;
+		tlsa_resolve(p->dns, h->mx, p->port, on_tlsa, h);
+	} else {
+		host_connect(h);
+	}
+}
+
+static void
+host_init(struct probe *p, struct probe_host *h, const struct mx_host *m)
+{
+	h->p = p;
 	h->mx = m;
 	h->facts.mx = hop_mx_trust(p->mx, m);
 	h->facts.host_has_no_name = m->is_address;
@@ -159,11 +196,10 @@ on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 	p->hosts = xcalloc(r->n, sizeof *p->hosts);
 	if (r->status == MX_OK)
 		for (p->n = 0; p->n < r->n; p->n++)
-			host_start(p, &p->hosts[p->n], &r->hosts[p->n]);
+			host_init(p, &p->hosts[p->n], &r->hosts[p->n]);
 	p->left++;		/* not over before all of them were begun */
 	for (size_t i = 0; i < p->n; i++)
-		for (size_t k = 0; k < p->hosts[i].n; k++)
-			try_start(&p->hosts[i].tries[k]);
+		host_start(&p->hosts[i]);
 	p->left--;
 	stop_when_done(p);
 }
@@ -263,7 +299,7 @@ probe_run(struct probe *p, struct err *err)
 static void
 try_fini(struct probe_try *t)
 {
-	char *all[] = { t->text, t->version, t->cipher, t->group, t->names, t->subject, t->issuer, t->not_after,
+	char *all[] = { t->text, t->tlsa, t->version, t->cipher, t->group, t->names, t->subject, t->issuer, t->not_after,
 		t->cert, t->spki, t->verify_error };
 
 	for (size_t i = 0; i < NELEMS(all); i++)
@@ -277,6 +313,7 @@ probe_fini(struct probe *p)
 		for (size_t k = 0; k < p->hosts[i].n; k++)
 			try_fini(&p->hosts[i].tries[k]);
 		free(p->hosts[i].tries);
+		host_dane_unref(p->hosts[i].dane);
 	}
 	free(p->hosts);
 	mx_result_unref(p->mx);

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "conf/conf.h"
+#include "deliver/hop.h"
 #include "dns/dns.h"
 #include "smtp/smtp.h"
 #include "trust/trust.h"
@@ -25,12 +26,15 @@ struct probe_try {		/* one address of a host */
 	struct trust_facts facts;
 	unsigned ext, ext_before_tls;
 	char *text;		/* what went wrong, NULL */
+	char *tlsa;		/* which records there are, which of them matched; NULL */
 	bool has_tls, chain_ok, name_ok;
 	char *version, *cipher, *group, *names, *subject, *issuer, *not_after, *cert, *spki, *verify_error;
 };
 struct probe_host {
 	const struct mx_host *mx;
+	struct probe *p;
 	struct trust_facts facts;	/* from DNS alone */
+	struct host_dane *dane;
 	struct probe_try *tries;
 	size_t n;
 };

@@ -107,9 +107,11 @@ change_for(const struct probe_host *h, enum trust_reason reason)
 	case TRUST_STS_FETCH:
 		return xstrdup("the domain: its MTA-STS policy has to be where its TXT record says");
 	case TRUST_TLSA_LOOKUP:
-		return xasprintf("the domain of %s: its name servers have to answer for TLSA records", name);
+		return xasprintf("the domain of %s: its name servers have to answer for TLSA records (%s)", name,
+		    h->dane->why);
 	case TRUST_DANE_MISMATCH:
-		return xasprintf("%s: the certificate, or the TLSA records that it has to match", name);
+		return xasprintf("%s: a certificate that matches the TLSA records at %s, or records that match it", name,
+		    h->dane->base);
 	case TRUST_NO_NAME:
 		return xstrdup("the domain: its MX record has to name a host, not an address");
 	case TRUST_NO_TLS:
@@ -255,6 +257,7 @@ tls_json(const struct probe_try *t)
 
 	for (size_t i = 0; i < NELEMS(texts); i++)
 		json_object_set_new(o, texts[i].key, safe(texts[i].value));
+	json_object_set_new(o, "tlsa", safe(t->tlsa));
 	json_object_set_new(o, "verified", json_string(peer_verified_name(t->facts.verified)));
 	return o;
 }
@@ -284,6 +287,7 @@ host_json(const struct probe *p, const struct probe_host *h)
 	json_object_set_new(o, "preference", p->mx->implicit ? json_null() : json_integer(h->mx->preference));
 	json_object_set_new(o, "authenticated_by", json_string(mx_trust_name(h->facts.mx)));
 	json_object_set_new(o, "addresses_secure", json_boolean(h->mx->secure));
+	json_object_set_new(o, "tlsa", made(dane_evidence(h->dane, NULL)));
 	json_object_set_new(o, "address_lookup", json_string(dns_status_name(h->mx->addr_status)));
 	for (size_t i = 0; i < h->n; i++)
 		json_array_append_new(list, try_json(&h->tries[i]));

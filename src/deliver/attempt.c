@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "deliver/deliver_int.h"
-#include "deliver/hop.h"
 
 #define SEEN_MAX 2048u
 #define PUT_BACK_MAX 20u

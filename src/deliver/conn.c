@@ -108,31 +108,9 @@ conn_tls_ctx(struct deliver *d, const struct verify_want *want, struct err *err)
 	return e->t;
 }
 
-/* What the operator asks of a certificate is asked of one that DANE binds, too: names, authorities
- * and pins of a route or policy are no less strict for what the domain publishes. */
-static bool
-meets_own(const struct verify_want *w, const struct tls_info *tls)
-{
-	return w == NULL || ((w->nnames == 0 || tls->name_matches) && (w->ca_file == NULL || tls->chain_ok));
-}
-
-static enum peer_verified
-verified_by(const struct verify_want *w, const struct tls_info *tls)
-{
-	bool has_pins = w != NULL && w->npins > 0;
-
-	/* Pins, where they are asked for, are the only thing that counts, but for DANE. */
-	if (has_pins && !tls->pin_ok)
-		return PEER_UNVERIFIED;
-	if (tls->dane_ok && meets_own(w, tls))
-		return PEER_DANE;
-	return has_pins ? PEER_PIN : tls->chain_ok && tls->name_ok ? PEER_PKIX : PEER_UNVERIFIED;
-}
-
 void
 conn_facts(const struct conn *c, const struct smtp_client_info *info, struct trust_facts *f)
 {
-	const struct tls_info *tls = info->tls;
 	const struct prep *prep = c->attempt != NULL ? c->attempt->prep : c->dest->prep;
 
 	memset(f, 0, sizeof *f);
@@ -141,16 +119,7 @@ conn_facts(const struct conn *c, const struct smtp_client_info *info, struct tru
 	f->is_fixed_host = c->is_fixed;
 	f->tlsa = host_dane_state(c->dane);
 	f->asserts_propagate = prep != NULL && prep->route->assert_propagate;
-	f->lists_requiretls = (info->ext & SMTP_EXT_REQUIRETLS) != 0;
-	if (!info->esmtp)
-		f->stage = HOP_NO_ESMTP;
-	else
-		f->stage = tls == NULL ? HOP_NO_STARTTLS : HOP_TLS;
-	if (tls == NULL)
-		return;
-	f->tls_is_modern = tls->is_modern;
-	f->pkix_ok = tls->chain_ok && tls->name_ok;
-	f->verified = verified_by(prep == NULL ? NULL : &prep->want, tls);
+	hop_facts(f, info, prep == NULL ? NULL : &prep->want);
 }
 
 static void

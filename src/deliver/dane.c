@@ -67,16 +67,14 @@ add_name(struct host_dane *x, const char *name)
 /* Reference identifiers for DANE-TA. The domain counts where its way to the host was validated, or
  * where there is none because the operator named the host (D-41, D-42). */
 static void
-set_names(const struct dest *t, const struct host *h, struct host_dane *x)
+set_names(const struct dane_way *way, struct host_dane *x)
 {
-	const struct route *r = t->prep->route;
-
 	add_name(x, x->base);
-	if (h->is_fixed) {
-		add_name(x, h->name);
-	} else if (h->mx == MX_DNSSEC) {
-		add_name(x, r->domain != NULL ? r->domain : t->next_hop);
-		add_name(x, h->domain_canon);
+	if (way->is_fixed) {
+		add_name(x, way->host);
+	} else if (way->mx == MX_DNSSEC) {
+		add_name(x, way->domain);
+		add_name(x, way->domain_canon);
 	}
 }
 
@@ -108,8 +106,8 @@ set_key(struct host_dane *x)
 	x->key = buf_take(&b);
 }
 
-static struct host_dane *
-found(const struct dest *t, const struct host *h, const struct tlsa_result *r)
+struct host_dane *
+host_dane_new(const struct dane_way *way, const struct tlsa_result *r)
 {
 	struct host_dane *x = xcalloc(1, sizeof *x);
 
@@ -122,7 +120,7 @@ found(const struct dest *t, const struct host *h, const struct tlsa_result *r)
 		x->set = dane_set_new(r->rr, r->n);
 		x->state = x->set->state;
 		if (x->state == TLSA_USABLE) {
-			set_names(t, h, x);
+			set_names(way, x);
 			set_key(x);
 		}
 	}
@@ -130,6 +128,16 @@ found(const struct dest *t, const struct host *h, const struct tlsa_result *r)
 }
 
 /* ---- Looking up ---- */
+
+static struct host_dane *
+host_found(const struct dest *t, const struct host *h, const struct tlsa_result *found)
+{
+	const struct route *r = t->prep->route;
+	struct dane_way way = { h->name, h->is_fixed, h->mx, r->domain != NULL ? r->domain : t->next_hop,
+		h->domain_canon };
+
+	return host_dane_new(&way, found);
+}
 
 static void
 answered(void *owner, uint64_t ticket, const struct tlsa_result *r)
@@ -142,7 +150,7 @@ answered(void *owner, uint64_t ticket, const struct tlsa_result *r)
 	while (t->tlsa_lookups[i] != ticket)
 		MUST(++i < h->n);
 	t->tlsa_lookups[i] = 0;
-	h->hosts[i].dane = found(t, &h->hosts[i], r);
+	h->hosts[i].dane = host_found(t, &h->hosts[i], r);
 	until = clock_mono_ms() + hosts_ttl_ms(r->ttl);
 	if (until < h->until_ms)
 		h->until_ms = until;

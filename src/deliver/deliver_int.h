@@ -21,6 +21,7 @@
 
 #include "base/hash.h"
 #include "deliver/deliver.h"
+#include "deliver/hop.h"
 #include "deliver/routing.h"
 #include "trust/evidence.h"
 
@@ -75,22 +76,6 @@ struct item {
 	unsigned put_back;		/* how often it found no connection while others had one */
 };
 void item_free(struct item *it);
-
-/* What was found of a host's TLSA records; immutable, counted. NULL: nothing was looked for. */
-struct host_dane {
-	int refs;
-	enum tlsa_state state;
-	struct dane_set *set;		/* TLSA_USABLE and TLSA_UNUSABLE */
-	char *base;			/* TLSA base domain, of those too */
-	char *names[4];			/* reference identifiers for DANE-TA */
-	size_t nnames;
-	char *why;			/* TLSA_FAILED */
-	char *key;			/* TLSA_USABLE: all that a handshake depends on; else NULL */
-};
-struct host_dane *host_dane_ref(struct host_dane *x);
-void host_dane_unref(struct host_dane *x);
-enum tlsa_state host_dane_state(const struct host_dane *x);
-bool host_dane_same(const struct host_dane *x, const struct host_dane *y);
 
 /* One host to try, in order. Strings and addresses belong to the hostlist. */
 struct host {
@@ -321,10 +306,6 @@ int64_t hosts_ttl_ms(uint32_t ttl);		/* how long an answer with this TTL is kept
 /* dane.c */
 bool dane_begin(struct dest *t);		/* of t->pending; false: nothing to look up */
 void dane_cancel(struct dest *t);
-void dane_want(const struct host_dane *x, struct tls_want *w);
-size_t dane_count(const struct host_dane *x);	/* records in the answer */
-/* The records, and which one matched; heap, NULL when nothing was looked for. tls: NULL in clear. */
-char *dane_evidence(const struct host_dane *x, const struct tls_info *tls);
 /* conn.c */
 struct conn *conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bool clear,
     struct err *err);

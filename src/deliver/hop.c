@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "deliver/hop.h"
+#include "deliver/deliver_int.h"
 
 enum mx_trust
 hop_mx_trust(const struct mx_result *r, const struct mx_host *h)
@@ -27,8 +27,29 @@ hop_stage_of_end(enum smtp_client_end why, int code)
 	}
 }
 
+/* What the operator asks of a certificate is asked of one that DANE binds, too: names, authorities
+ * and pins of a route or policy are no less strict for what the domain publishes. */
+static bool
+meets_own(const struct verify_want *w, const struct tls_info *tls)
+{
+	return w == NULL || ((w->nnames == 0 || tls->name_matches) && (w->ca_file == NULL || tls->chain_ok));
+}
+
+static enum peer_verified
+verified_by(const struct verify_want *w, const struct tls_info *tls)
+{
+	bool has_pins = w != NULL && w->npins > 0;
+
+	/* Pins, where they are asked for, are the only thing that counts, but for DANE. */
+	if (has_pins && !tls->pin_ok)
+		return PEER_UNVERIFIED;
+	if (tls->dane_ok && meets_own(w, tls))
+		return PEER_DANE;
+	return has_pins ? PEER_PIN : tls->chain_ok && tls->name_ok ? PEER_PKIX : PEER_UNVERIFIED;
+}
+
 void
-hop_facts(struct trust_facts *f, const struct smtp_client_info *info)
+hop_facts(struct trust_facts *f, const struct smtp_client_info *info, const struct verify_want *w)
 {
 	const struct tls_info *tls = info->tls;
 
@@ -41,5 +62,5 @@ hop_facts(struct trust_facts *f, const struct smtp_client_info *info)
 		return;
 	f->tls_is_modern = tls->is_modern;
 	f->pkix_ok = tls->chain_ok && tls->name_ok;
-	f->verified = tls->dane_ok ? PEER_DANE : f->pkix_ok ? PEER_PKIX : PEER_UNVERIFIED;
+	f->verified = verified_by(w, tls);
 }

@@ -118,12 +118,7 @@ take_result(struct hostlist *h, const struct route *r, const struct mx_result *r
 		to->name = m->name;
 		to->port = port;
 		to->preference = r->via_mx ? m->preference : preference;
-		if (r->assert_secure_lookup)
-			to->mx = MX_ASSERTED;
-		else if (r->via_mx && res->secure)
-			to->mx = MX_DNSSEC;
-		else
-			to->mx = r->via_mx && res->implicit && !m->is_address ? MX_IMPLICIT : MX_INSECURE;
+		to->mx = r->assert_secure_lookup ? MX_ASSERTED : r->via_mx ? hop_mx_trust(res, m) : MX_INSECURE;
 		to->has_no_name = m->is_address && r->nnames == 0;
 		to->is_fixed = !r->via_mx;
 		to->domain_canon = res->canon;

@@ -29,10 +29,22 @@ ZONES = {
     "bogus.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.21", kind="bogus"),
     "broken.example": Zone(kind="servfail"),
 }
-ADDRESSES = [f"127.0.0.{n}" for n in range(11, 22)]
+ADDRESSES = [f"127.0.0.{n}" for n in range(11, 25)]
 MAILS = ("untagged", "tls_required_no", "requiretls")
 
+PORT = free_port(ADDRESSES)       # TLSA records name it
 lab = None
+
+
+def zones(t):
+    """With TLSA records for certificates of this run."""
+    ours, other = (t.certs.issue("mx1.dane.example", kind=k).tlsa("3 1 1") for k in ("self-signed", "good"))
+    at = f"_{PORT}._tcp.mx1 TLSA"
+    return dict(ZONES, **{
+        "dane.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.22\n{at} {ours}"),
+        "danebad.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.23\n{at} {other}"),
+        "daneodd.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.24\n{at} 1 1 1 {ours.split()[-1]}"),
+    })
 
 
 def stop_lab():
@@ -46,16 +58,15 @@ class Bench:
     def __init__(self, t, hosts):
         global lab
         if lab is None:
-            lab = Lab(tempfile.mkdtemp(prefix="sp-dns-"), ZONES).start()
+            lab = Lab(tempfile.mkdtemp(prefix="sp-dns-"), zones(t)).start()
             atexit.register(stop_lab)
-        port = free_port(ADDRESSES)
         self.t = t
         self.hop = {}
         for host, options in hosts.items():
             options = dict(options)
             name, kind = options.pop("name"), options.pop("kind", "good")
-            self.hop[host] = t.nexthop(host=host, port=port, name=name, cert=t.certs.issue(name, kind=kind), **options)
-        self.gw = Gateway(t.path("gw"), basic_config(t.certs, lab, hop_port=port), start=False)
+            self.hop[host] = t.nexthop(host=host, port=PORT, name=name, cert=t.certs.issue(name, kind=kind), **options)
+        self.gw = Gateway(t.path("gw"), basic_config(t.certs, lab, hop_port=PORT), start=False)
 
     def run(self, domain, *args, status):
         done = self.gw.run("probe", domain, *args)
@@ -173,6 +184,41 @@ def table(t):
             t.has(text.split("Mail to")[1], f"({tagged[0]})\n", name)
         for hop in b.hop.values():
             hop.stop()
+
+
+@case.register("dane-good", "row-8", "D-22")
+def dane_good(t):
+    """A certificate that nobody signed and the domain's TLSA records name: all mail goes."""
+    b = Bench(t, {"127.0.0.22": {"name": "mx1.dane.example", "kind": "self-signed", "requiretls": True}})
+    found = b.json("dane.example", YES)
+    t.eq([found["conclusion"][m]["protection"] for m in MAILS if m != "tls_required_no"], ["tls-dane"] * 2, "protection")
+    host = found["hosts"][0]
+    t.eq(host["requiretls"]["row"], 8, "row")
+    t.has(host["tlsa"], "usable at mx1.dane.example: 3 1 1 ", "records")
+    t.has(host["addresses"][0]["tls"]["tlsa"], "matched 3 1 1 ", "the one that matched")
+    t.has(b.run("dane.example", status=YES), "TLSA records: usable at mx1.dane.example: 3 1 1 ", "for people")
+
+
+@case.register("dane-broken", "row-6", "row-5")
+def dane_broken(t):
+    """A certificate that everybody trusts and the TLSA records do not name: no mail goes but what waives TLS."""
+    b = Bench(t, {"127.0.0.23": {"name": "mx1.danebad.example", "requiretls": True}})
+    found = b.json("danebad.example", NO)
+    t.eq(results(found), ["deferred", "delivered", "returned"], "results")
+    t.eq((found["conclusion"]["untagged"]["reason"], found["conclusion"]["requiretls"]["reason"]),
+         ("dane-mismatch", "dane-mismatch"), "reasons")
+    t.eq(found["hosts"][0]["requiretls"]["row"], 6, "row")
+    t.has(found["hosts"][0]["requiretls"]["changes"][0],
+          "mx1.danebad.example: a certificate that matches the TLSA records at mx1.danebad.example", "changes")
+
+
+@case.register("dane-unusable", "row-12")
+def dane_unusable(t):
+    """Records that nobody can use ask for TLS and no more."""
+    b = Bench(t, {"127.0.0.24": {"name": "mx1.daneodd.example", "requiretls": True}})
+    found = b.json("daneodd.example", YES)
+    t.eq((found["hosts"][0]["requiretls"]["row"], found["conclusion"]["requiretls"]["protection"]), (12, "tls-pkix"), "row")
+    t.has(found["hosts"][0]["tlsa"], "unusable at mx1.daneodd.example: 1 1 1 ", "records")
 
 
 @case.register("several-hosts", "R-48", "row-51")
