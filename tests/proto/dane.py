@@ -55,6 +55,8 @@ goes("alias-as-in-mx", "D-26", "D-52", host="al2", sni="mx.al2.d.example", has=[
 goes("alias-expanded-first", "D-26", host="al3", sni="real.al3.d.example", has=[" at real.al3.d.example:"])
 goes("alias-to-unsigned", "D-11", host="al4", sni="mx.al4.d.example", has=["matched 3 1 1 "])
 goes("alias-in-between", "D-26", host="al6", want="U", verified="no", has=["none"])
+goes("alias-failing-lookup", "D-08", host="al9", want="F 4.4.3")
+goes("record-behind-unsigned-alias", "D-05", "D-09", host="al10", verified="pkix", has=["none"])
 goes("record-is-alias", "D-27", host="al7", sni="mx.al7.d.example", has=["matched 2 0 1 ", " at mx.al7.d.example:"])
 
 
@@ -95,6 +97,36 @@ def order(t):
     t.eq(s.hop["ee"].sessions, [], "connections to the second")
 
 
+@case.register("next-host-of-failing-lookup", "D-31", "D-59")
+def next_host_of_failing(t):
+    """A host whose records cannot be looked up is passed over without a connection."""
+    s = scene(t, {"fail": H4, "ee": H4})
+    submit(t, s, "b@failfirst.d.example")
+    t.eq(outcome(s, "b@failfirst.d.example"), "T", "outcome")
+    t.eq(s.hop["fail"].sessions, [], "connections to the first")
+    t.eq(record(s, "b@failfirst.d.example")["hosts"], "mx.fail.d.example=tlsa-lookup-failed", "hosts in the evidence")
+
+
+# ---- An insecure MX record (D-22) ----
+
+goes("insecure-mx-failing-lookup", "D-22", host="fail", to="fail.plain.example", verified="pkix", has=["failed: _"])
+goes("insecure-mx-mismatch", "D-22", host="mis", to="mis.plain.example", verified="pkix", has=["usable at mx.mis.d.example"])
+goes("insecure-mx-mismatch-verify", "D-22", "D-51", host="mis", to="mis.plain.example", want="F 4.7.10",
+     over={"routes": {"internet": {"tls": "verify"}}})
+
+
+@case.register("insecure-mx-in-the-log", "D-22")
+def insecure_mx_log(t):
+    """What DANE verified there is the host, not the domain: the line of a delivery says so."""
+    s = scene(t, {"ee": H4})
+    submit(t, s, "b@ee.plain.example")
+    submit(t, s, "c@ee.d.example")
+    line = s.gw.wait_log("message delivered .*to=b@ee.plain.example")[0]
+    t.has(line, " verified=dane mx=no ", "log line")
+    line = s.gw.wait_log("message delivered .*to=c@ee.d.example")[0]
+    t.has(line, " verified=dane mx=dnssec ", "log line")
+
+
 # ---- Configuration and policy ----
 
 OFF = {"tls": {"dane": "off"}}
@@ -105,6 +137,21 @@ NAMES = """gw.on("tls_policy", function(domain, route)
 end, { name = "partner" })
 """
 goes("own-names-too", "D-51", host="ee", policy=NAMES, want="F 4.7.5")
+
+
+def pinned(name, pin, want, host="ee"):
+    @case.register(name, "D-51")
+    def run(t):
+        """Pins of a policy and the records of the domain both have to match."""
+        policy = NAMES.replace('names = { "partner.example" }', f'pins = {{ "{pin(t).pin}" }}')
+        s = scene(t, {host: H4}, policy=policy)
+        submit(t, s, f"b@{domain(host)}")
+        t.eq(outcome(s, f"b@{domain(host)}"), want, "outcome")
+
+
+pinned("own-pin-matches", lambda t: cert(t, "ee"), "T")
+pinned("own-pin-does-not-match", dane_lab.another, "F 4.7.5")
+pinned("own-pin-is-no-rescue", lambda t: cert(t, "mis"), "F 4.7.5", host="mis")
 
 
 def fixed(host):
@@ -129,11 +176,21 @@ def fixed_host(t):
 
 @case.register("fixed-host-mismatch", "D-51")
 def fixed_host_mismatch(t):
-    """Nor does mail go to such a host when its certificate is another, or its records cannot be had."""
+    """Mail does not go to such a host when its certificate is another."""
     dane_lab.use_lab(t)
     s = scene(t, {"mis": H4}, over=fixed("mx.mis.d.example")())
     submit(t, s, "b@fixed.example")
     t.eq(outcome(s, "b@fixed.example"), "F 4.7.5", "no match")
+
+
+@case.register("fixed-host-failing-lookup", "D-08")
+def fixed_host_failing(t):
+    """Nor when its records cannot be looked up."""
+    dane_lab.use_lab(t)
+    s = scene(t, {"fail": H4}, over=fixed("mx.fail.d.example")())
+    submit(t, s, "b@fixed.example")
+    t.eq(outcome(s, "b@fixed.example"), "F 4.4.3", "outcome")
+    t.eq(s.hop["fail"].sessions, [], "connections")
 
 
 @case.register("policy-sees-records", "R-70")

@@ -43,6 +43,8 @@ HOSTS = {
     "unsigned": ("127.0.7.23", "mx.plain.example", "good"),
     "turn": ("127.0.7.24", "mx.turn.example", "self-signed"),
     "solo": ("127.0.7.25", "solo.d.example", "self-signed"),
+    "al9": ("127.0.7.26", "mx.al9.d.example", "good"),
+    "al10": ("127.0.7.27", "mx.al10.d.example", "good"),
 }
 
 lab = None
@@ -115,6 +117,11 @@ def zones(t):
     text += at("mid.al6", good.tlsa("3 1 1"))
     text += mx("al7") + alias("mx.al7", "shared") + f"shared TLSA {ta}\n"
     text += "al8 CNAME al8c\nal8c MX 10 mx.al8\nmx.al8 A 127.0.7.20\n" + at("mx.al8", ta)
+    # al9: the query for the expanded name fails; al10: the record is behind an unsigned alias.
+    text += "al9 MX 10 mx.al9\nmx.al9 CNAME real.al9\nreal.al9 A 127.0.7.26\n"
+    text += alias("real.al9", "tlsa.fail.example.") + at("mx.al9", cert(t, "al9").tlsa("3 1 1"))
+    text += mx("al10") + alias("mx.al10", "tlsa.plain.example.")
+    text += "failfirst MX 10 mx.fail\nfailfirst MX 20 mx.ee\n"
     text += "both MX 10 mx.mis\nboth MX 20 mx.ee\nplainfirst MX 10 mx.none\nplainfirst MX 20 mx.ee\n"
     text += "solo A 127.0.7.25\n" + at("solo", cert(t, "solo").tlsa("3 1 1"))
     return {
@@ -127,15 +134,17 @@ def zones(t):
         "bog.example": Zone(f"tlsa TLSA {good.tlsa('3 1 1')}", kind="bogus"),
         "plain.example": Zone("@ MX 10 mx\nmx A 127.0.7.23\nfar A 127.0.7.16\n"
                               "alias CNAME real.al5.d.example.\nee MX 10 mx.ee.d.example.\n"
-                              "tad MX 10 mx.tad.d.example.\n" + alias("mx", "tlsa.plainfail.example."),
+                              "tad MX 10 mx.tad.d.example.\nfail MX 10 mx.fail.d.example.\n"
+                              "mis MX 10 mx.mis.d.example.\n"
+                              f"tlsa TLSA {good.tlsa('3 1 1')}\n" + alias("mx", "tlsa.plainfail.example."),
                               kind="unsigned"),
-        "turn.example": Zone(turn(t, another(t).tlsa("3 1 1")), ttl=1),
+        "turn.example": Zone(turn(t, another(t).tlsa("3 1 1"))),
     }
 
 
 def turn(t, *records):
     """Records of the zone turn.example, whose TLSA records change."""
-    return "@ MX 10 mx\nmx A 127.0.7.24\n" + at("mx", *records)
+    return "@ MX 10 mx\nmx A 127.0.7.24\n" + at("mx", *records).replace(" TLSA ", " 1 TLSA ")
 
 
 def stop_lab():

@@ -25,6 +25,8 @@ def rows(row, what, hosts, to, wants, evidence_row=True, **options):
             t.eq(outcome(s, address), want, f"row {row}, {what}, {column}")
             if want[0] != "F" and evidence_row and column != "no":
                 t.eq(record(s, address).get("row"), row, "row in the evidence")
+            if want[0] == "B" and evidence_row:
+                t.has(record(s, address).get("tlsa", "-"), f" at mx.{to}: ", "tlsa in the evidence")
             if want[0] in "FB":
                 t.check(all(f"<{address}>" not in r for h in s.hop.values() for m in h.messages
                             if not m.mail.startswith("MAIL FROM:<>") for r in m.rcpts), "nothing was handed over")
