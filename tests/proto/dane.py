@@ -39,8 +39,8 @@ goes("trust-anchor", "D-41", host="ta", has=["matched 2 0 1 "])
 goes("trust-anchor-names-domain", "D-41", host="tad", has=["matched 2 0 1 "])
 goes("trust-anchor-names-expanded-domain", "D-41", host="al8", to="al8.d.example", has=["matched 2 0 1 "])
 goes("trust-anchor-names-neither", "D-41", host="tax", want="F 4.7.5")
-goes("trust-anchor-insecure-mx", "D-42", host="tad", to="tad.plain.example", want="U", verified="no",
-     has=["usable at mx.tad.d.example: 2 0 1 "])
+goes("trust-anchor-insecure-mx", "D-42", host="tap", to="tap.plain.example", want="U", verified="no",
+     has=["usable at mx.tap.d.example: 2 0 1 "])
 goes("ta-in-dns", "D-49", host="full", has=["matched 2 0 0 sha256:"])
 goes("digest-agility", "D-48", host="agile", want="F 4.7.5")
 goes("two-usages", "D-47", host="two", has=["matched 3 1 2 ", ": 2 0 1 ", ", 3 0 2 "])

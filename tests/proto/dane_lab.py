@@ -43,6 +43,7 @@ HOSTS = {
     "unsigned": ("127.0.7.23", "mx.plain.example", "good"),
     "turn": ("127.0.7.24", "mx.turn.example", "self-signed"),
     "solo": ("127.0.7.25", "solo.d.example", "self-signed"),
+    "tap": ("127.0.7.28", "tap.plain.example", "other-ca"),     # the name of an unsigned domain
     "al9": ("127.0.7.26", "mx.al9.d.example", "good"),
     "al10": ("127.0.7.27", "mx.al10.d.example", "good"),
 }
@@ -91,7 +92,7 @@ def zones(t):
     ee, good = cert(t, "ee"), another(t)
     ca = other_ca(t)
     ta = ca.tlsa("2 0 1")
-    text = "".join(mx(x) for x in ("back", "ee", "mis", "un", "fail", "bog", "ta", "tad", "tax", "full",
+    text = "".join(mx(x) for x in ("back", "ee", "mis", "un", "fail", "bog", "ta", "tad", "tax", "tap", "full",
                                    "exp", "agile", "two", "none"))
     text += at("mx.ee", ee.tlsa("3 1 1"))
     text += alias("mx.fail", "tlsa.fail.example.") + alias("mx.bog", "tlsa.bog.example.")
@@ -99,7 +100,7 @@ def zones(t):
     own = cert(t, "un")
     text += at("mx.un", own.tlsa("0 0 1"), own.tlsa("1 1 1"), own.tlsa("3 1 1")[:-2], own.tlsa("3 1 1").replace(
         "3 1 1", "3 1 9"), own.tlsa("3 1 1").replace("3 1 1", "3 7 1"), "3 0 0 3003020101")
-    text += at("mx.ta", ta) + at("mx.tad", ta) + at("mx.tax", ta)
+    text += at("mx.ta", ta) + at("mx.tad", ta) + at("mx.tax", ta) + at("mx.tap", ta)
     text += at("mx.full", ca.tlsa("2 0 0"))
     text += at("mx.exp", cert(t, "exp").tlsa("3 1 1"))
     text += at("mx.agile", cert(t, "agile").tlsa("3 1 1"), good.tlsa("3 1 2"))
@@ -134,9 +135,10 @@ def zones(t):
         "bog.example": Zone(f"tlsa TLSA {good.tlsa('3 1 1')}", kind="bogus"),
         "plain.example": Zone("@ MX 10 mx\nmx A 127.0.7.23\nfar A 127.0.7.16\n"
                               "alias CNAME real.al5.d.example.\nee MX 10 mx.ee.d.example.\n"
-                              "tad MX 10 mx.tad.d.example.\nfail MX 10 mx.fail.d.example.\n"
+                              "tap MX 10 mx.tap.d.example.\nfail MX 10 mx.fail.d.example.\n"
                               "mis MX 10 mx.mis.d.example.\n"
-                              f"tlsa TLSA {good.tlsa('3 1 1')}\n" + alias("mx", "tlsa.plainfail.example."),
+                              f"tlsa TLSA {good.tlsa('3 1 1')}\n" + alias("mx", "tlsa.plainfail.example.") +
+                              alias("alias", "tlsa.al5.example."),
                               kind="unsigned"),
         "turn.example": Zone(turn(t, another(t).tlsa("3 1 1"))),
     }
