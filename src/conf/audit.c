@@ -126,6 +126,8 @@ audit_tls(json_t *out, const struct conf *c)
 		if (!slice_is_nocase(slice_of(c->tls.no_names[i]), "TLS-Required"))
 			note(out, "relaxing", "tls.tls_required_names",
 			    "%s is taken for TLS-Required, which RFC 8689 does not know", c->tls.no_names[i]);
+	if (!c->tls.dane)
+		note(out, "relaxing", "tls.dane", "TLSA records of mail hosts are not looked up");
 	if (c->tls.sts_testing_counts)
 		note(out, "relaxing", "tls.sts_testing", "MTA-STS in mode testing counts as evidence");
 }

@@ -12,6 +12,10 @@
 #include "dns/dns_int.h"
 #include "dns/tlsa.h"
 
+/* A failure is worth remembering for a while (RFC 2308 7.1): the other hosts of a destination do not
+ * wait for one's silent name servers with every message. */
+#define FAILED_TTL_S 30
+
 struct tlsa_job {
 	uint64_t ticket;
 	struct dns *d;
@@ -50,7 +54,7 @@ finish(struct tlsa_job *j, enum tlsa_found found, const struct dns_answer *a)
 	void *owner = j->owner;
 	tlsa_cb *cb = j->cb;
 
-	r.ttl = j->ttl == UINT32_MAX || j->ttl == 0 || found == TLSA_ERROR ? 1 : j->ttl;
+	r.ttl = found == TLSA_ERROR ? FAILED_TTL_S : j->ttl == UINT32_MAX || j->ttl == 0 ? 1 : j->ttl;
 	if (found == TLSA_SECURE) {
 		memcpy(base, j->bases[j->next - 1], sizeof base);
 		r.rr = a->rr;

@@ -15,7 +15,7 @@ struct tlsa_result {		/* lives during the callback only */
 	const char *base;	/* TLSA base domain: the name that the records were found under */
 	const struct dns_rr *rr;
 	size_t n;		/* of TLSA_SECURE: at least 1 */
-	uint32_t ttl;		/* of the shortest answer, at least 1 */
+	uint32_t ttl;		/* of the shortest answer, at least 1; of an error: 30 */
 	const char *why;	/* TLSA_ERROR: "_25._tcp.mx.example: servfail" */
 };
 typedef void tlsa_cb(void *owner, uint64_t ticket, const struct tlsa_result *r);

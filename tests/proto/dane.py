@@ -107,6 +107,30 @@ def next_host_of_failing(t):
     t.eq(record(s, "b@failfirst.d.example")["hosts"], "mx.fail.d.example=tlsa-lookup-failed", "hosts in the evidence")
 
 
+@case.register("silent-server", "D-08", "D-04")
+def silent_server(t):
+    """No answer in dns.timeout is a failed look-up; other destinations do not wait for it."""
+    s = scene(t, {"slow": H4, "ee": H4}, over={"dns": {"timeout": "2s"}})
+    submit(t, s, "b@slow.d.example")
+    submit(t, s, "b@ee.d.example")
+    t.eq(outcome(s, "b@ee.d.example"), "T", "another destination")
+    t.eq(outcome(s, "b@slow.d.example"), "F 4.4.3", "outcome")
+    t.has(tagged.last_of(s.gw, "b@slow.d.example")["text"], "timeout", "last")
+
+
+@case.register("stop-while-looking-up", "D-08")
+def stop_while_looking_up(t):
+    """The daemon ends while a look-up is under way, and the message is there again."""
+    s = scene(t, {"slow": H4}, over={"dns": {"timeout": "60s"}})
+    asked = dane_lab.lab.dumb["slow.example"]
+    before = asked.queries
+    submit(t, s, "b@slow.d.example")
+    s.gw.wait_for(lambda: asked.queries > before, what="a query for TLSA records")
+    s.gw.stop()
+    s.gw.start()
+    t.check(tagged.recipient(s.gw, "b@slow.d.example") is not None, "the message waits")
+
+
 # ---- An insecure MX record (D-22) ----
 
 goes("insecure-mx-failing-lookup", "D-22", host="fail", to="fail.plain.example", verified="pkix", has=["failed: _"])

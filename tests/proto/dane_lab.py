@@ -44,6 +44,7 @@ HOSTS = {
     "turn": ("127.0.7.24", "mx.turn.example", "self-signed"),
     "solo": ("127.0.7.25", "solo.d.example", "self-signed"),
     "tap": ("127.0.7.28", "tap.plain.example", "other-ca"),     # the name of an unsigned domain
+    "slow": ("127.0.7.29", "mx.slow.d.example", "good"),
     "al9": ("127.0.7.26", "mx.al9.d.example", "good"),
     "al10": ("127.0.7.27", "mx.al10.d.example", "good"),
 }
@@ -92,10 +93,11 @@ def zones(t):
     ee, good = cert(t, "ee"), another(t)
     ca = other_ca(t)
     ta = ca.tlsa("2 0 1")
-    text = "".join(mx(x) for x in ("back", "ee", "mis", "un", "fail", "bog", "ta", "tad", "tax", "tap", "full",
+    text = "".join(mx(x) for x in ("back", "ee", "mis", "un", "fail", "bog", "ta", "tad", "tax", "tap", "slow", "full",
                                    "exp", "agile", "two", "none"))
     text += at("mx.ee", ee.tlsa("3 1 1"))
-    text += alias("mx.fail", "tlsa.fail.example.") + alias("mx.bog", "tlsa.bog.example.")
+    text += alias("mx.fail", "tlsa.fail.example.") + alias("mx.bog", "tlsa.bog.example.") + \
+        alias("mx.slow", "tlsa.slow.example.")
     text += at("mx.mis", good.tlsa("3 1 1"))
     own = cert(t, "un")
     text += at("mx.un", own.tlsa("0 0 1"), own.tlsa("1 1 1"), own.tlsa("3 1 1")[:-2], own.tlsa("3 1 1").replace(
@@ -130,6 +132,7 @@ def zones(t):
         "d.example": Zone(text),
         # Records are behind an alias there (D-27), so that a server of its own answers for them.
         "fail.example": Zone(kind="servfail"),
+        "slow.example": Zone(kind="slow"),
         "al5.example": Zone(kind="servfail"),
         "plainfail.example": Zone(kind="servfail"),
         "bog.example": Zone(f"tlsa TLSA {good.tlsa('3 1 1')}", kind="bogus"),

@@ -367,6 +367,7 @@ START_TEST(expired_grant_is_kept)
 {
 	struct conf *c = load(SMALL "listeners = { i = { bind = '[::1]:25' } },"
 	    "routes = { r = { via = '192.0.2.9', assert_propagate = true } },"
+	    "tls = { dane = 'off' },"
 	    "domains = { { match = '*', route = 'r' } }, policy = { grants = { old = { relaxes = 'verify',"
 	    "to = 'may', routes = 'r', owner = 'a@b.example', expires = '2020-02-29' } } } }");
 	char *audit = conf_audit(c, false), *json = conf_audit(c, true);
@@ -379,6 +380,7 @@ START_TEST(expired_grant_is_kept)
 	ck_assert_msg(strstr(audit, "routes.r.assert_propagate: 192.0.2.9:25: REQUIRETLS is not demanded, "
 	    "as our own last hop\n") != NULL, "%s", audit);
 	ck_assert_ptr_nonnull(strstr(audit, "tls.tls_required_names: Require-TLS is taken"));
+	ck_assert_ptr_nonnull(strstr(audit, "tls.dane: TLSA records of mail hosts are not looked up"));
 	ck_assert_uint_ge(json_array_size(root), 4);
 	json_decref(root);
 	free(json);
