@@ -208,6 +208,8 @@ ask_about_hop(struct attempt *a, enum policy_hook hook, void (*next)(struct atte
 static bool
 take_hop_verdict(struct attempt *a, struct verdict *v, const char *stage)
 {
+	if (a->hop.added != 0)
+		memcpy(a->hop_asked_by, a->hop.added_by, sizeof a->hop_asked_by);
 	duties_join(&a->hop_duties, a->hop.added);
 	duties_join(&a->all_hop_duties, a->hop.added);
 	if (a->relaxed_to != DUTY_RELAX_NONE)

@@ -200,6 +200,7 @@ struct attempt {
 	/* the present host */
 	duty_mask hop_duties;		/* added by hooks */
 	duty_mask all_hop_duties;	/* the same, of all hosts so far */
+	char hop_asked_by[sizeof ((struct policy_hop *)0)->added_by];	/* the newest of them */
 	char ip_text[NET_ADDR_TEXT];
 	bool clear;			/* reconnect without STARTTLS */
 	bool no_reuse, reused;

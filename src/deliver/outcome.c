@@ -129,6 +129,28 @@ kind_name(const struct outcome *o)
 	return names[o->kind];
 }
 
+/* The message's own note, and what the configuration and its policies ask for on this way. */
+static char *
+who_asked(const struct attempt *a)
+{
+	const struct prep *p = a->prep;
+	struct buf b;
+
+	buf_init(&b, 4096);
+	if (a->msg->duty_note != NULL)
+		buf_adds(&b, a->msg->duty_note);
+	if (p != NULL && p->route->tls != TLS_MAY)
+		buf_printf(&b, "%sroute %s tls=%s", b.len > 0 ? ";" : "", p->route->name, tls_level_name(p->route->tls));
+	if (p != NULL && p->policy_by != NULL)
+		buf_printf(&b, "%s%s", b.len > 0 ? ";" : "", p->policy_by);
+	if (a->hop_asked_by[0] != '\0')
+		buf_printf(&b, "%s%s", b.len > 0 ? ";" : "", a->hop_asked_by);
+	if (b.len > 0)
+		return buf_take(&b);
+	buf_fini(&b);
+	return NULL;
+}
+
 static char *
 make_evidence(struct attempt *a, struct item_rcpt *r)
 {
@@ -136,14 +158,14 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	const struct hop_record *hr = r->out.stage != NULL && strcmp(r->out.stage, "dns") != 0 ? a->record : NULL;
 	static const char *const no[] = { NULL, "honoured", "ignored", "overridden", "malformed" };
 	struct evidence e = { .wall_ms = clock_wall_ms(), .message = a->msg->id, .rcpt_num = mr->num };
-	char asserted[64] = "", hosts[2048];
+	char asserted[64] = "", hosts[2048], *asked_by, *text;
 
 	e.event = kind_name(&r->out);
 	e.from = a->msg->from;
 	e.rcpt = mr->address;
 	e.duties = attempt_duties(a);
 	duties_join(&e.duties, mr->duties);
-	e.asked_by = a->msg->duty_note;
+	e.asked_by = asked_by = who_asked(a);
 	e.tls_required_no = no[a->msg->tls_no];
 	e.domain = mr->domain;
 	e.route = a->prep != NULL && a->prep->route->name[0] != '\0' ? a->prep->route->name : mr->route;
@@ -176,7 +198,8 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	e.reason = r->out.reason;
 	e.reply_code = r->out.code;
 	e.reply_status = r->out.status;
-	e.reply_text = r->out.reply != NULL ? r->out.reply : r->out.text;
+	e.reply_text = r->out.reply;
+	e.text = r->out.reply != NULL ? NULL : r->out.text;
 	if (a->seen.len > 0) {
 		snprintf(hosts, sizeof hosts, "%.*s", (int)a->seen.len, buf_peek(&a->seen));
 		e.hosts = hosts;
@@ -185,7 +208,9 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	e.generation = policy_gen_id(a->gen);
 	e.by = r->out.by;
 	e.why = r->out.why;
-	return evidence_text(&e);
+	text = evidence_text(&e);
+	free(asked_by);
+	return text;
 }
 
 static void

@@ -100,6 +100,8 @@ policy_owe(struct policy_run *r, duty_mask *mask, struct msg *msg, enum tls_leve
 	duties_join(mask, add);
 	if (msg != NULL)
 		add_duty_note(msg, r->h);
+	else if (r->s->hop != NULL && mask == &r->s->hop->added)
+		snprintf(r->s->hop->added_by, sizeof r->s->hop->added_by, "%s %s", r->h->name, r->h->where);
 	log_info("policy requires tls", LOG_S("level", tls_level_name(level)), LOG_S("handler", r->h->name),
 	    LOG_S("where", r->h->where), LOG_S("reason", reason),
 	    r->s->msg != NULL ? LOG_ID("message", r->s->msg->id) : LOG_S("message", NULL));

@@ -86,6 +86,7 @@ struct policy_hop {		/* attempt, ehlo, unmet */
 	const char *relaxed;		/* grant */
 	/* out: */
 	duty_mask added;		/* hop:require_tls */
+	char added_by[200];		/* and the handler that said so last */
 };
 struct policy_result {
 	const char *kind;		/* "delivered" "deferred" "failed" "expired" */

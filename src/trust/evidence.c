@@ -148,6 +148,7 @@ concluded(struct writer *w, const struct evidence *e)
 		number(w, "reply_code", (uint64_t)e->reply_code);
 	string(w, "reply_status", e->reply_status);
 	string(w, "reply_text", e->reply_text);
+	string(w, "text", e->text);
 	string(w, "hosts", e->hosts);
 	number_if(w, "attempts", e->attempts);
 	string(w, "generation", e->generation);

@@ -41,6 +41,7 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	const char *reason;		/* trust_reason_word or words */
 	unsigned row;
 	int reply_code;
+	const char *text;		/* our own words, where there was no reply */
 	const char *reply_status, *reply_text;	/* final reply as received, escaped here */
 	const char *hosts;		/* every host's verdict of the pass: "mx1=no-starttls mx2=..." */
 	unsigned attempts;
@@ -55,7 +56,7 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	X(duties) X(asked_by) X(tls_required_no) X(domain) X(route) X(mx) X(sts_mode) X(sts_id) X(tlsa) \
 	X(host) X(ip) X(port) X(tls_version) X(tls_cipher) X(tls_group) X(cert_sha256) X(spki_sha256) \
 	X(verified) X(verify_error) X(requiretls_listed) X(requiretls_sent) X(asserted) X(relaxed) \
-	X(verdict) X(reason) X(row) X(reply_code) X(reply_status) X(reply_text) X(hosts) X(attempts) \
+	X(verdict) X(reason) X(row) X(reply_code) X(reply_status) X(reply_text) X(text) X(hosts) X(attempts) \
 	X(generation) X(by) X(why)
 extern const char *const evidence_fields[];
 extern const size_t evidence_nfields;

@@ -237,6 +237,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	ask(STORE_SHOW, MESSAGE_ID);
 	ask(STORE_EVIDENCE, 0);
 	ask(STORE_EVIDENCE_VERIFY, 0);
+	ask(STORE_EVIDENCE_EXPORT, 0);
 	given = hand_out_all();
 	MUST(given + (size_t)store->tx.held <= 1);
 	ask(STORE_SHOW, MESSAGE_ID);

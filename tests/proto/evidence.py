@@ -119,6 +119,27 @@ def changed_live(t):
     t.eq(gw.run("evidence", "verify", "--head", head[::-1]).returncode, NO, "a hash that is not")
 
 
+@case.register("who-asked-for-it", "I4")
+def who_asked(t):
+    """The sender, a rule at reception, the route, tls_policy and a hook at the hop: each is named, with its line."""
+    hop = t.nexthop(cert=t.certs.issue("inside.example"), requiretls=True)
+    gw = t.gateway(hop_port=hop.port, over={"routes": {"inside": {
+        "tls": "verify", "names": ["inside.example"], "assert_secure_lookup": True}}}, policy="""
+gw.on("message", function(session, message) message:require_tls { level = "encrypt", reason = "all" } end, { name = "at.message" })
+gw.on("tls_policy", function(domain, route) return gw.tls { level = "verify" } end, { name = "at.tls" })
+gw.on("attempt", function(message, hop) hop:require_tls { level = "secure", reason = "all" } end, { name = "at.hop" })
+""")
+    c = t.secure_client(gw)
+    c.send_message("a@client.example", "b@gw.example", MESSAGE, params="REQUIRETLS")
+    c.quit()
+    hop.wait_messages(1)
+    gw.wait_queue_empty()
+    record = gw.json("evidence", "list")["evidence"][0]["record"]
+    t.eq(record["asked_by"].split(";"), ["sender REQUIRETLS", "at.message policy.lua:2", "route inside tls=verify",
+                                         "at.tls policy.lua:3", "at.hop policy.lua:4"], "who asked")
+    t.eq((record["requiretls_sent"], record["reply_code"], "text" in record), (True, 250, False), "the rest")
+
+
 # ---- Exports ----
 
 SENDERS = ["=1+2@client.example", "+a@client.example", "-b@client.example", '"x,y z"@client.example']
@@ -135,7 +156,7 @@ def export_csv(t):
     t.eq((raw.count(b"\n"), raw.count(b"\r\n")), (ROWS + 1, ROWS + 1), "line ends")
     table = list(csv.DictReader(io.StringIO(done.stdout, newline=""), strict=True))
     t.eq(len(table), ROWS, "rows")
-    t.eq([r["from"] for r in table[:4]], ["'" + s for s in SENDERS[:3]] + [SENDERS[3]], "senders")
+    t.eq({r["from"] for r in table}, {"'" + s for s in SENDERS[:3]} | {SENDERS[3], "a@client.example"}, "senders")
     for row in table:
         for cell in row.values():
             t.check(not cell.startswith(("=", "+", "-", "@")), f"a formula: {cell}")

@@ -16,7 +16,7 @@ static const struct evidence full = {
 	.tls_group = "X25519", .cert_sha256 = "aa", .spki_sha256 = "bb", .verified = "dane",
 	.verify_error = "none", .requiretls_listed = true, .requiretls_sent = true,
 	.asserted = "propagate", .relaxed = "grant1", .verdict = "send", .reason = "ok", .row = 12,
-	.reply_code = 250, .reply_status = "2.0.0", .reply_text = "queued", .hosts = "mx1=ok",
+	.reply_code = 250, .reply_status = "2.0.0", .reply_text = "queued", .text = "t", .hosts = "mx1=ok",
 	.attempts = 3, .generation = "g7", .by = "root", .why = "because",
 };
 
