@@ -98,6 +98,8 @@ def changed_copy(t):
             change(copy, *statements)
             told = gw.json("evidence", "verify", "--db", copy)
             t.eq((told["ok"], told["broken_at"]), (False, broken_at), f"{state}, {what}")
+            if what != "altered":
+                continue
             done = gw.run("evidence", "verify", "--db", copy)
             t.eq((done.returncode, f"BROKEN at row {broken_at}: " in done.stdout), (NO, True), done.stdout)
 
@@ -273,11 +275,10 @@ def auditor(t):
     t.eq(len(python_blocks()), 2, "blocks")
     for block in python_blocks():
         t.eq(by_hand(block, gw, copy_of(t, database)), (0, f"{ROWS} {head}\n"), "a good chain")
-        for what, broken_at, statements in CHANGES[:5]:
+        for what, broken_at, statements in CHANGES[:5] if "argv" in block else CHANGES[:1]:
             copy = copy_of(t, database)
             change(copy, *statements)
-            if what != "first removed":     # an export has nothing to begin with then
-                t.eq(by_hand(block, gw, copy), (1, f"row {broken_at} does not fit\n"), what)
+            t.eq(by_hand(block, gw, copy), (1, f"row {broken_at} does not fit\n"), what)
 
 
 @case.register("view-for-auditors")

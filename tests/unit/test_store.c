@@ -909,7 +909,7 @@ START_TEST(idle_for_years)
 	begin_keeping(1);
 	some_mail(2);
 	ck_assert_int_eq(hours_until_checkpoint(2, 72), 2);
-	ck_assert_int_eq(hours_until_checkpoint(3, 200), 2);
+	ck_assert_int_eq(hours_until_checkpoint(3, 60), 2);
 }
 END_TEST
 
