@@ -29,3 +29,12 @@ tests_unit_test_dane_SOURCES = tests/unit/test_dane.c tests/unit/unit.h
 tests_unit_test_dane_LDADD = $(UNIT_LIBS)
 tests_fuzz_replay_tlsa_SOURCES = tests/fuzz/fuzz_tlsa.c tests/fuzz/replay.c
 FUZZ_NAMES += tlsa
+# MTA-STS as text
+libsallyport_a_SOURCES += src/trust/sts.c src/trust/sts.h
+check_PROGRAMS += tests/unit/test_sts tests/fuzz/replay_sts_txt tests/fuzz/replay_sts_policy
+TESTS += tests/unit/test_sts tests/fuzz/replay_sts_txt tests/fuzz/replay_sts_policy
+tests_unit_test_sts_SOURCES = tests/unit/test_sts.c tests/unit/unit.h
+tests_unit_test_sts_LDADD = $(UNIT_LIBS)
+tests_fuzz_replay_sts_txt_SOURCES = tests/fuzz/fuzz_sts_txt.c tests/fuzz/replay.c
+tests_fuzz_replay_sts_policy_SOURCES = tests/fuzz/fuzz_sts_policy.c tests/fuzz/replay.c
+FUZZ_NAMES += sts_txt sts_policy
