@@ -128,6 +128,11 @@ audit_tls(json_t *out, const struct conf *c)
 			    "%s is taken for TLS-Required, which RFC 8689 does not know", c->tls.no_names[i]);
 	if (!c->tls.dane)
 		note(out, "relaxing", "tls.dane", "TLSA records of mail hosts are not looked up");
+	if (c->tls.sts_ca_file != NULL)
+		note(out, "trust", "tls.sts_ca_file", "policy hosts of MTA-STS are trusted by %s",
+		    c->tls.sts_ca_file);
+	if (!c->tls.sts)
+		note(out, "relaxing", "tls.sts", "MTA-STS policies of recipient domains are not looked at");
 	if (c->tls.sts_testing_counts)
 		note(out, "relaxing", "tls.sts_testing", "MTA-STS in mode testing counts as evidence");
 }

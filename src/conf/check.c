@@ -422,6 +422,7 @@ conf_check_files(struct reader *r)
 			    id->key);
 	}
 	check_readable(r, "tls.ca_file", c->tls.ca_file);
+	check_readable(r, "tls.sts_ca_file", c->tls.sts_ca_file);
 	check_readable(r, "dns.anchor", c->dns.anchor);
 	for (size_t i = 0; i < c->nroutes; i++) {
 		snprintf(path, sizeof path, "routes.%s.ca_file", c->routes[i]->name);

@@ -95,9 +95,10 @@ struct conf {
 		size_t nidentities;
 		char *min_version;	/* "1.2" "1.3" */
 		char *ca_file;		/* NULL: the system's store */
-		bool dane;
-		bool sts;		/* in effect; reserved until it exists: always false so far */
-		bool sts_asked;		/* "auto" was written (or not "off") */
+		bool dane, sts;
+		char *sts_ca_file;	/* NULL: as ca_file */
+		uint16_t sts_port;
+		int64_t sts_timeout_ms;
 		bool honour_no;		/* tls_required_no */
 		char **no_names;	/* NULL-terminated */
 		bool sts_testing_counts;

@@ -126,8 +126,15 @@ const struct setting conf_schema[] = {
 { "tls.dane", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.dane),
   .text = "Whether the TLSA records of mail hosts are looked up and binding (DANE, RFC 7672). They count "
 	  "only where DNSSEC validates them, so with dns.anchor = \"none\" nothing is looked up either." },
-{ "tls.sts", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.sts_asked),
-  .text = "Reserved: MTA-STS look-ups come in a later version; until then no policy is fetched." },
+{ "tls.sts", T_CHOICE, "\"auto\"", WORDS("off", "auto"), AT(conf, tls.sts),
+  .text = "Whether policies of recipient domains (MTA-STS, RFC 8461) are looked up, fetched and obeyed." },
+{ "tls.sts_ca_file", T_TEXT, "(as tls.trust)", .kind = &kind_path, AT(conf, tls.sts_ca_file),
+  .text = "PEM file with the authorities to trust for the HTTPS servers of policies instead." },
+{ "tls.sts_port", T_NUMBER, "443", .min = 1, .max = 65535, AT(conf, tls.sts_port),
+  .text = "The port of those servers; the standard knows only 443, so this is for test labs." },
+{ "tls.sts_timeout", T_DURATION, "\"60s\"", .min = SECOND, .max = 5 * MINUTE, AT(conf, tls.sts_timeout_ms),
+  .text = "How long one fetch of a policy may take. Mail that waits for a first fetch waits a quarter "
+	  "of that." },
 { "tls.tls_required_no", T_CHOICE, "\"honour\"", WORDS("ignore", "honour"), AT(conf, tls.honour_no),
   .text = "Whether the header field TLS-Required: No (RFC 8689 section 5) may waive what was asked "
 	  "for by the recipient's side or by waivable routes; a policy may still ignore it." },

@@ -18,6 +18,7 @@
 #define PUT_BACK_MAX 20u
 
 static void host_begin(struct attempt *a);
+static void hosts_over(struct attempt *a);
 static void connect_host(struct attempt *a);
 static void judge(struct attempt *a, const struct smtp_client_info *info);
 
@@ -150,8 +151,9 @@ fill_hop(struct attempt *a)
 		.route = a->prep->route, .host = h->name, .port = h->port, .preference = h->preference,
 		.ip = a->conn == NULL ? address_text(a) : a->conn->ip,
 		.attempt = a->item->rcpts[0].attempts + 1,
-		.mx = h->mx, .sts = a->facts.sts, .tlsa = a->facts.tlsa,
-		.tlsa_count = (unsigned)dane_count(h->dane),
+		.mx = h->mx, .sts = a->facts.sts, .sts_matches = a->facts.sts_matches,
+		.sts_max_age = a->hosts->sts == NULL ? 0 : a->hosts->sts->policy.max_age_s,
+		.tlsa = a->facts.tlsa, .tlsa_count = (unsigned)dane_count(h->dane),
 		.caps = info == NULL ? 0 : info->ext, .tls = info == NULL ? NULL : info->tls,
 		.verified = a->facts.verified, .duties = attempt_duties(a),
 		.met = a->verdict.owed & ~a->verdict.unmet, .unmet = a->verdict.unmet,
@@ -333,6 +335,18 @@ nobody_answered(const struct attempt *a)
 	return !a->saw_ready && !a->policy_skipped;
 }
 
+/* As if it had not begun: nothing of it is decided, and it has not been here too often. */
+static bool
+may_begin_anew(const struct attempt *a)
+{
+	if (a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
+		return false;
+	for (size_t i = 0; i < a->item->n; i++)
+		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
+			return false;
+	return true;
+}
+
 /* One more connection was not to be had while others to this destination work, rest or may come about:
  * that is a limit of theirs, not a failure of this message, which goes back to the head of the queue
  * and is tried again when one of the others has a place. That happens so often and no more. If those
@@ -340,12 +354,7 @@ nobody_answered(const struct attempt *a)
 static bool
 may_put_back(const struct attempt *a)
 {
-	if (!nobody_answered(a) || a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
-		return false;
-	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
-			return false;
-	return a->dest->nconns > 0;
+	return nobody_answered(a) && may_begin_anew(a) && a->dest->nconns > 0;
 }
 
 static void
@@ -354,15 +363,50 @@ put_back(struct attempt *a)
 	struct dest *t = a->dest;
 	struct item *it = a->item;
 
-	dest_full(t, t->nconns);
-	log_debug("destination takes no more connections", LOG_S("domain", t->next_hop),
-	    LOG_U("limit", t->limit), LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
 	it->put_back++;
 	a->item = NULL;
 	a->over = true;
 	dest_attempt_over(t);
 	attempt_free(a);
 	dest_put_back(t, it);
+}
+
+/* The policy that stands in the way may have been replaced meanwhile (rows 20 to 22 and 25; S-66). */
+static bool
+wants_recheck(const struct attempt *a)
+{
+	if (a->sts_rechecked || a->hosts->sts_mode == STS_NONE || a->last_resort)
+		return false;
+	for (size_t i = 0; i < a->nverdicts; i++)
+		if (a->verdicts[i].status[0] == '5')
+			return dest_sts_domain(a->dest, a->prep->route) != NULL;
+	return false;
+}
+
+static void
+rechecked(void *owner, uint64_t ticket, enum sts_mode mode, struct sts_known *known)
+{
+	struct attempt *a = owner;
+	const struct sts_known *old = a->hosts->sts;
+	uint64_t before = work_begin(a->msg->id);
+
+	a->sts_ticket = 0;
+	if (mode != a->hosts->sts_mode || (known == NULL) != (old == NULL) ||
+	    (known != NULL && strcmp(known->id, old->id) != 0)) {
+		log_info("MTA-STS policy changed, trying again", LOG_ID("message", a->msg->id),
+		    LOG_S("domain", a->dest->next_hop), LOG_S("mode", sts_mode_name(mode)));
+		dest_look_again(a->dest);
+		if (may_begin_anew(a)) {
+			put_back(a);
+		} else {
+			attempt_all(a, OUT_DEFERRED, 0, "4.7.5", "policy", "sts-changed",
+			    "the domain's MTA-STS policy has just changed");
+			attempt_end(a);
+		}
+	} else {
+		hosts_over(a);
+	}
+	work_end(before);
 }
 
 static void
@@ -377,6 +421,12 @@ hosts_over(struct attempt *a)
 		attempt_end(a);
 		return;
 	}
+	if (wants_recheck(a)) {
+		a->sts_rechecked = true;
+		a->sts_ticket = sts_find(a->d->env.sts, dest_sts_domain(a->dest, a->prep->route),
+		    rechecked, a);
+		return;
+	}
 	if (has_last_resort(a) && all_refused(a)) {
 		a->last_resort = true;
 		a->nverdicts = 0;
@@ -385,6 +435,10 @@ hosts_over(struct attempt *a)
 		return;
 	}
 	if (may_put_back(a)) {
+		dest_full(a->dest, a->dest->nconns);
+		log_debug("destination takes no more connections", LOG_S("domain", a->dest->next_hop),
+		    LOG_U("limit", a->dest->limit),
+		    LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
 		put_back(a);
 		return;
 	}
@@ -657,6 +711,8 @@ host_begin(struct attempt *a)
 	h = present(a);
 	memset(&a->facts, 0, sizeof a->facts);
 	a->facts.mx = h->mx;
+	a->facts.sts = h->sts;
+	a->facts.sts_matches = h->sts_matches;
 	a->facts.host_has_no_name = h->has_no_name;
 	a->facts.is_fixed_host = h->is_fixed;
 	a->facts.tlsa = host_dane_state(h->dane);
@@ -861,6 +917,7 @@ attempt_free(struct attempt *a)
 	if (!a->over)
 		a->dest->attempts--;
 	policy_cancel(a->d->env.policy, a->ticket);
+	sts_cancel(a->d->env.sts, a->sts_ticket);
 	notices_cancel(a->notices);
 	if (a->conn != NULL) {
 		a->conn->attempt = NULL;

@@ -115,6 +115,8 @@ conn_facts(const struct conn *c, const struct smtp_client_info *info, struct tru
 
 	memset(f, 0, sizeof *f);
 	f->mx = c->mx;
+	f->sts = c->sts;
+	f->sts_matches = c->sts_matches;
 	f->host_has_no_name = c->has_no_name;
 	f->is_fixed_host = c->is_fixed;
 	f->tlsa = host_dane_state(c->dane);
@@ -292,6 +294,8 @@ conn_new(struct attempt *a, const struct host *h, const struct mx_addr *addr, bo
 	c->port = h->port;
 	c->preference = h->preference;
 	c->mx = h->mx;
+	c->sts = h->sts;
+	c->sts_matches = h->sts_matches;
 	c->has_no_name = h->has_no_name;
 	c->is_fixed = h->is_fixed;
 	c->dane = host_dane_ref(h->dane);
@@ -332,6 +336,8 @@ conn_idle(struct dest *t, const struct attempt *a)
 		c->mx = h->mx;
 		host_dane_unref(c->dane);
 		c->dane = host_dane_ref(h->dane);
+		c->sts = h->sts;
+		c->sts_matches = h->sts_matches;
 		conn_facts(c, info, &f);
 		trust_decide(&need, &f, &v);
 		if (v.action == TRUST_SEND) {

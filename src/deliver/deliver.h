@@ -12,6 +12,7 @@
 #include "dns/dns.h"
 #include "policy/policy.h"
 #include "queue/store.h"
+#include "sts/sts.h"
 
 struct deliver;
 struct deliver_env {		/* what it works with; all outlive it */
@@ -20,6 +21,7 @@ struct deliver_env {		/* what it works with; all outlive it */
 	struct dns *dns;
 	struct policy *policy;
 	struct store *store;
+	struct sts_finder *sts;
 	unsigned worker, workers;
 	/* The generation that an attempt begins with: a new reference. */
 	struct policy_gen *(*generation)(void *owner);

@@ -87,6 +87,8 @@ struct host {
 	struct host_dane *dane;
 	const char *domain_canon;	/* the next-hop domain after CNAMEs, or "" */
 	const struct mx_host *found;	/* what the fields above and below were taken from */
+	enum sts_mode sts;		/* of the domain's policy today */
+	bool sts_matches;
 	enum dns_status addr_status;
 	const struct mx_addr *addrs;
 	size_t naddrs;
@@ -97,6 +99,8 @@ struct hostlist {			/* immutable, counted */
 	size_t nresults;
 	struct host *hosts;
 	size_t n;
+	enum sts_mode sts_mode;		/* of the domain that was looked up (S-12) */
+	struct sts_known *sts;		/* NULL: no policy */
 	int64_t until_ms;		/* monotonic */
 };
 struct hostlist *hostlist_ref(struct hostlist *h);
@@ -154,6 +158,9 @@ struct dest {
 	struct hostlist *pending;	/* addresses known, TLSA records not yet */
 	uint64_t *tlsa_lookups;		/* tlsa_resolve numbers, one a host of it; NULL */
 	size_t tlsa_left;
+	uint64_t sts_ticket;		/* 0: none under way */
+	enum sts_mode sts_mode;
+	struct sts_known *sts;
 	struct policy_subject subject;
 	void *mx_hold;			/* while lookups are under way */
 
@@ -169,6 +176,8 @@ struct conn {
 	char *host, ip[NET_ADDR_TEXT];
 	uint16_t port, preference;
 	enum mx_trust mx;
+	enum sts_mode sts;		/* as the host has it today, like mx */
+	bool sts_matches;
 	struct host_dane *dane;		/* a reference: what it was made with */
 	bool has_no_name, is_fixed, clear;	/* clear: STARTTLS left out on purpose */
 	char *want_key;
@@ -195,6 +204,8 @@ struct attempt {
 	struct buf seen;		/* "mx1=no-starttls ..." for evidence */
 	bool last_resort;		/* second pass, for notices (D3, D6) */
 	bool policy_skipped;		/* some host was left out by a hook */
+	uint64_t sts_ticket;		/* the policy is looked up once more before a bounce (S-66) */
+	bool sts_rechecked;
 	bool saw_ready;			/* some host came so far that a transaction might have begun */
 
 	/* the present host */
@@ -299,6 +310,10 @@ void dest_full(struct dest *t, unsigned others);
 void dest_away(struct dest *t);
 void dest_succeeded(struct dest *t);		/* a message was taken */
 /* prepare.c */
+/* What was looked up no longer holds: the next attempt waits for a new look. */
+void dest_look_again(struct dest *t);
+/* The domain whose policy applies to this destination (S-12); NULL: none can. */
+const char *dest_sts_domain(const struct dest *t, const struct route *r);
 bool dest_is_prepared(const struct dest *t);	/* what is known is good for what waits now */
 void dest_prepare(struct dest *t);		/* may have ended all that waits, or come back to dest_run */
 void dest_forget(struct dest *t);		/* what is known and what is under way */

@@ -172,6 +172,10 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 	if (hr != NULL) {
 		e.mx = mx_trust_name(hr->facts.mx);
 		e.tlsa = hr->tlsa;
+		if (a->hosts != NULL && (a->hosts->sts != NULL || a->hosts->sts_mode != STS_NONE))
+			e.sts_mode = sts_mode_name(hr->facts.sts);
+		if (a->hosts != NULL && a->hosts->sts != NULL)
+			e.sts_id = a->hosts->sts->id;
 		e.host = hr->host;
 		e.ip = hr->ip[0] == '\0' ? NULL : hr->ip;
 		e.port = hr->port;

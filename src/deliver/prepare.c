@@ -31,6 +31,7 @@ hostlist_unref(struct hostlist *h)
 	for (size_t i = 0; i < h->nresults; i++)
 		mx_result_unref(h->results[i]);
 	free(h->results);
+	sts_known_unref(h->sts);
 	free(h->hosts);
 	free(h);
 }
@@ -74,6 +75,11 @@ forget_lookups(struct dest *t)
 	t->lookups = NULL;
 	t->found = NULL;
 	t->nlookups = t->lookups_left = 0;
+	if (t->sts_ticket != 0)
+		sts_cancel(t->d->env.sts, t->sts_ticket);
+	t->sts_ticket = 0;
+	sts_known_unref(t->sts);
+	t->sts = NULL;
 	if (t->mx_hold != NULL)
 		t->d->env.mx_release(t->mx_hold);
 	t->mx_hold = NULL;
@@ -119,6 +125,10 @@ take_result(struct hostlist *h, const struct route *r, const struct mx_result *r
 		to->port = port;
 		to->preference = r->via_mx ? m->preference : preference;
 		to->mx = r->assert_secure_lookup ? MX_ASSERTED : r->via_mx ? hop_mx_trust(res, m) : MX_INSECURE;
+		to->sts = h->sts_mode;
+		to->sts_matches = h->sts != NULL && !m->is_address && sts_policy_has(&h->sts->policy, m->name);
+		if (to->mx == MX_INSECURE && to->sts_matches && to->sts != STS_NONE)
+			to->mx = MX_STS;
 		to->has_no_name = m->is_address && r->nnames == 0;
 		to->is_fixed = !r->via_mx;
 		to->domain_canon = res->canon;
@@ -159,6 +169,9 @@ hosts_found(struct dest *t)
 			ttl = t->found[i]->ttl;
 	}
 	h->refs = 1;
+	h->sts_mode = t->sts_mode;
+	h->sts = t->sts;
+	t->sts = NULL;
 	h->hosts = xcalloc(total, sizeof *h->hosts);
 	for (size_t i = 0; i < t->nlookups; i++)
 		take_result(h, r, t->found[i], r->via_mx ? r->port : r->hosts[i].port, (uint16_t)i);
@@ -245,7 +258,35 @@ on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 		forget_lookups(t);
 		return;
 	}
-	hosts_found(t);
+	if (t->sts_ticket == 0)
+		hosts_found(t);
+}
+
+static void
+on_sts(void *owner, uint64_t ticket, enum sts_mode mode, struct sts_known *known)
+{
+	struct dest *t = owner;
+
+	t->sts_ticket = 0;
+	t->sts_mode = mode;
+	t->sts = sts_known_ref(known);
+	if (t->lookups_left == 0)
+		hosts_found(t);
+}
+
+const char *
+dest_sts_domain(const struct dest *t, const struct route *r)
+{
+	const char *name = r->domain != NULL ? r->domain : t->next_hop;
+
+	return r->via_mx && name[0] != '[' && t->d->env.sts != NULL ? name : NULL;	/* S-12, S-13 */
+}
+
+void
+dest_look_again(struct dest *t)
+{
+	hostlist_unref(t->hosts);
+	t->hosts = NULL;
 }
 
 static void
@@ -259,6 +300,9 @@ find_hosts(struct dest *t)
 	if (t->mx_hold != NULL)
 		t->d->env.mx_release(t->mx_hold);
 	mx = *t->d->env.mx(t->d->env.owner, &t->mx_hold);
+	t->sts_mode = STS_NONE;
+	if (t->d->env.conf(t->d->env.owner)->tls.sts && dest_sts_domain(t, r) != NULL)
+		t->sts_ticket = sts_find(t->d->env.sts, dest_sts_domain(t, r), on_sts, t);
 	mx.port = r->port;	/* the loop rule is about the port that will be dialled */
 	t->nlookups = t->lookups_left = r->via_mx ? 1 : r->nhosts;
 	t->lookups = xcalloc(t->nlookups, sizeof *t->lookups);

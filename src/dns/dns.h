@@ -111,6 +111,9 @@ struct mx_addr {
 	int family;
 	uint8_t ip[16];
 };
+size_t mx_addr_len(int family);
+void mx_addr_unmap(struct mx_addr *a);		/* ::ffff:192.0.2.1 becomes 192.0.2.1 */
+bool mx_addr_is_special(const struct mx_addr *a, bool allow_loopback);	/* nothing to dial */
 struct mx_host {
 	char name[256];		/* as in the MX record; the domain itself for implicit MX */
 	uint16_t preference;

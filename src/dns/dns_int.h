@@ -46,11 +46,8 @@ int dns_context_open(struct dns *d, const struct dns_conf *conf, struct err *err
 void dns_context_close(struct dns *d);
 
 /* ---- mx_addr.c ---- */
-size_t mx_addr_len(int family);
 bool mx_addr_parse(struct mx_addr *a, const char *text);
 bool mx_addr_same(const struct mx_addr *a, const struct mx_addr *b);
-void mx_addr_unmap(struct mx_addr *a);
-bool mx_addr_is_special(const struct mx_addr *a, bool allow_loopback);
 bool mx_addr_is_self(struct dns *d, const struct mx_conf *conf, const struct mx_addr *a);
 
 /* ---- wire.c ---- */

@@ -429,6 +429,7 @@ list_paths(const struct conf *c, struct confine_paths *p)
 			confine_may_read_beside(p, c->tls.identities[i].key);
 	}
 	confine_may_read_beside(p, c->tls.ca_file);
+	confine_may_read_beside(p, c->tls.sts_ca_file);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)
@@ -647,6 +648,7 @@ gateway_run(const char *conf_file)
 	json_set_alloc_funcs(xmalloc, free);
 	event_set_mem_functions(xmalloc, xrealloc, free);
 	net_tls_init();
+	sts_init();
 	d.setup = setup_new(conf_file, &errors);
 	if (d.setup == NULL) {
 		fprintf(stderr, "%s\n", errors);

@@ -13,6 +13,7 @@
 #include "policy/policy.h"
 #include "queue/store.h"
 #include "smtp/smtp.h"
+#include "sts/sts.h"
 
 /* ---- setup.c: one reading of the configuration ---- */
 struct setup {
@@ -20,6 +21,7 @@ struct setup {
 	struct conf *conf;
 	struct policy_bundle *bundle;
 	struct tls_client *tls;		/* for tls.trust */
+	struct tls_client *sts_tls;	/* for tls.sts_ca_file */
 	struct smtp_server_conf *listeners;	/* same order as conf->listeners */
 	struct mx_conf mx;
 	const char *self_names[3];
@@ -62,6 +64,7 @@ struct worker {
 	struct mailbox *mb;
 	struct dns *dns;
 	struct policy *policy;
+	struct sts_finder *sts;
 	struct deliver *deliver;
 	struct smtp_server *smtp;
 	struct store *store;

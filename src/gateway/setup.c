@@ -22,6 +22,7 @@ setup_unref(struct setup *s)
 	free(s->listeners);
 	free(s->self_addrs);
 	tls_client_unref(s->tls);
+	tls_client_unref(s->sts_tls);
 	policy_bundle_unref(s->bundle);
 	conf_unref(s->conf);
 	free(s);
@@ -133,6 +134,12 @@ setup_new(const char *conf_file, char **errors)
 	s->tls = tls_client_new(&tc, &err);
 	if (s->tls == NULL) {
 		err_prefix(&err, "tls.trust");
+		goto fail;
+	}
+	tc.ca_file = s->conf->tls.sts_ca_file;
+	s->sts_tls = tc.ca_file == NULL ? tls_client_ref(s->tls) : tls_client_new(&tc, &err);
+	if (s->sts_tls == NULL) {
+		err_prefix(&err, "tls.sts_ca_file");
 		goto fail;
 	}
 	s->bundle = policy_bundle_read(s->conf, LUALIBDIR, &err);

@@ -139,6 +139,16 @@ env_mx_release(void *hold)
 	setup_unref(hold);
 }
 
+static bool
+env_sts(void *owner, struct sts_how *out)
+{
+	const struct setup *s = ((struct worker *)owner)->now->setup;
+
+	*out = (struct sts_how){ .tls = s->sts_tls, .port = s->conf->tls.sts_port,
+		.allow_loopback = s->conf->delivery.allow_loopback, .timeout_ms = s->conf->tls.sts_timeout_ms };
+	return s->conf->tls.sts;
+}
+
 static void
 env_dispatch(void *owner, struct msg *msg, const bool *active)
 {
@@ -314,11 +324,18 @@ activate(struct worker *w)
 		.tls = env_tls, .conf = env_conf, .mx = env_mx, .mx_release = env_mx_release,
 		.dispatch = env_dispatch, .owner = w };
 
+	struct sts_env sts = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
+		.refreshes = w->index == 0, .how = env_sts, .owner = w };
+	struct err err;
+
 	MUST(w->next != NULL);
 	generation_unref(w->now);
 	w->now = w->next;
 	w->next = NULL;
 	if (w->deliver == NULL && !w->stopping) {
+		w->sts = sts_finder_new(&sts, &err);
+		MUST(w->sts != NULL);
+		env.sts = w->sts;
 		w->deliver = deliver_new(&env);
 		on_self_test(-1, 0, w);
 	} else if (w->deliver != NULL) {
@@ -398,6 +415,8 @@ cut(struct worker *w)
 		deliver_free(w->deliver);
 		w->deliver = NULL;
 	}
+	sts_finder_free(w->sts);
+	w->sts = NULL;
 }
 
 static void

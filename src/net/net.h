@@ -69,6 +69,9 @@ struct tls_client_conf {
 struct tls_client *tls_client_new(const struct tls_client_conf *conf, struct err *err);
 struct tls_client *tls_client_ref(struct tls_client *t);
 void tls_client_unref(struct tls_client *t);
+/* For a library that makes its own handshake (libcurl): `ssl_ctx`, an SSL_CTX, gets these trust anchors,
+ * and lets none pass whose SAN dNSName is not `name`. */
+bool tls_client_lend(const struct tls_client *t, void *ssl_ctx, const char *name);
 
 struct tls_tlsa {
 	uint8_t usage, selector, mtype;

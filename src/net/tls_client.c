@@ -71,6 +71,17 @@ tls_client_unref(struct tls_client *t)
 	free(t);
 }
 
+bool
+tls_client_lend(const struct tls_client *t, void *ssl_ctx, const char *name)
+{
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ssl_ctx);
+
+	SSL_CTX_set1_cert_store(ssl_ctx, SSL_CTX_get_cert_store(t->ctx));
+	X509_VERIFY_PARAM_set_hostflags(param,
+	    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+}
+
 /* DANE-TA and DANE-EE only: RFC 7672 3.1.3 leaves the PKIX usages without meaning for SMTP. A
  * record the library cannot use (unknown digest, wrong length) is passed over; when none is left
  * the result is that DANE does not match. */

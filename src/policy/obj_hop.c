@@ -211,21 +211,19 @@ const struct obj_class obj_hop_host = {
 static void
 sts_mode(lua_State *L, const struct obj *o)
 {
-	static const char *const modes[] = { "none", "testing", "enforce", "unknown" };
-
-	lua_pushstring(L, modes[obj_hop_of(L, o)->sts]);
+	lua_pushstring(L, sts_mode_name(obj_hop_of(L, o)->sts));
 }
 
 static void
 sts_max_age(lua_State *L, const struct obj *o)
 {
-	obj_not_available(L, "hop.sts.max_age");
+	lua_pushinteger(L, obj_hop_of(L, o)->sts_max_age);
 }
 
 static void
 sts_match(lua_State *L, const struct obj *o)
 {
-	lua_pushboolean(L, obj_hop_of(L, o)->mx == MX_STS);
+	lua_pushboolean(L, obj_hop_of(L, o)->sts_matches);
 }
 
 const struct obj_class obj_hop_sts = {

@@ -76,6 +76,8 @@ struct policy_hop {		/* attempt, ehlo, unmet */
 	unsigned attempt;
 	enum mx_trust mx;
 	enum sts_mode sts;
+	bool sts_matches;
+	int64_t sts_max_age;		/* seconds */
 	enum tlsa_state tlsa;
 	unsigned tlsa_count;
 	unsigned caps;			/* SMTP_EXT_*; 0 before ehlo */

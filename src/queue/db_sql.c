@@ -71,8 +71,15 @@ static const char version_evidence_removed[] =
 	"  WHEN old.id > coalesce((SELECT id FROM evidence_removed), 0)"
 	"  BEGIN SELECT RAISE(ABORT, 'evidence is append only'); END;";
 
+/* MTA-STS policies by policy domain, text as fetched (S-50). */
+static const char version_sts_policy[] =
+	"CREATE TABLE sts_policy ("
+	"  domain TEXT PRIMARY KEY, id TEXT NOT NULL, text TEXT NOT NULL, fetched_ms INTEGER NOT NULL,"
+	"  expires_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX sts_policy_fetched ON sts_policy (fetched_ms);";
+
 /* Script n leads from user_version n to n + 1. */
-const char *const db_migrations[] = { version_1, version_evidence_removed };
+const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -184,6 +191,14 @@ const char *const db_sql[SQL_N] = {
 	    " ON CONFLICT (one) DO UPDATE SET id = excluded.id, hash = excluded.hash, at_ms = excluded.at_ms",
 	[SQL_EVIDENCE_DROP] = "DELETE FROM evidence WHERE id <= ?1",
 
+	[SQL_STS_PUT] = "INSERT OR REPLACE INTO sts_policy (domain, id, text, fetched_ms, expires_ms)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5)",
+	[SQL_STS_FORGET] = "DELETE FROM sts_policy WHERE fetched_ms < ?2 AND expires_ms < ?1",
+
+	[SQL_STS_OF] = "SELECT domain, id, text, fetched_ms, expires_ms FROM sts_policy"
+	    " WHERE domain = ?1",
+	[SQL_STS_DUE] = "SELECT domain, id, text, fetched_ms, expires_ms FROM sts_policy"
+	    " WHERE fetched_ms < ?1 ORDER BY fetched_ms LIMIT ?2",
 	[SQL_READ_CHUNK] = "SELECT message, seq, bytes FROM content WHERE id ="
 	    " (SELECT content + ?2 FROM message WHERE id = ?1 AND chunks > ?2)",
 	[SQL_READ_SIZE] = "SELECT size FROM message WHERE id = ?1",

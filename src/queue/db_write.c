@@ -470,6 +470,8 @@ put_result(struct store *s, struct store_result *r)
 	s->bad_status = STORE_BAD;
 	if (r->audit != NULL && !put_evidence(s, r->message, -1, r->audit))
 		return false;
+	if (r->sts != NULL && !put_sts(s, r->sts))
+		return false;
 	for (size_t i = 0; i < r->n; i++) {
 		bool is_gone;
 

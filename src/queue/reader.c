@@ -123,6 +123,18 @@ answer_content(struct reader *r, struct store_content *c)
 	store_answer(r->s, &c->mail, status, NULL);
 }
 
+static void
+answer_sts(struct reader *r, struct store_sts *q)
+{
+	enum store_status status = STORE_IO;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->db.h != NULL)
+		status = read_sts(&r->db, q);
+	pthread_mutex_unlock(&r->lock);
+	store_answer(r->s, &q->mail, status, NULL);
+}
+
 /* A change: the keys are looked for here, the rest is the store thread's. */
 static bool
 begin_change(struct reader *r, struct store_query *q, enum store_status *status_out)
@@ -185,6 +197,8 @@ reader_main(void *arg)
 			m->next = NULL;
 			if (m->kind == KIND_CONTENT)
 				answer_content(r, (struct store_content *)m);
+			else if (m->kind == KIND_STS)
+				answer_sts(r, (struct store_sts *)m);
 			else if (m->kind == KIND_QUERY)
 				answer_query(r, (struct store_query *)m);
 			else

@@ -91,6 +91,36 @@ store_result_free(struct store_result *r)
 	free(r->changes);
 	free(r->notices);
 	free(r->audit);
+	store_policy_free(r->sts);
+	free(r);
+}
+
+static void
+policy_fini(struct store_policy *p)
+{
+	free(p->domain);
+	free(p->id);
+	free(p->text);
+}
+
+void
+store_policy_free(struct store_policy *p)
+{
+	if (p == NULL)
+		return;
+	policy_fini(p);
+	free(p);
+}
+
+void
+store_sts_free(struct store_sts *r)
+{
+	if (r == NULL)
+		return;
+	for (size_t i = 0; i < r->n; i++)
+		policy_fini(&r->rows[i]);
+	free(r->rows);
+	free(r->domain);
 	free(r);
 }
 
@@ -143,6 +173,9 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 	case KIND_CONTENT:
 		((struct store_content *)m)->status = status;
 		break;
+	case KIND_STS:
+		((struct store_sts *)m)->status = status;
+		break;
 	case KIND_QUERY: {
 		struct store_query *q = (struct store_query *)m;
 
@@ -164,6 +197,8 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 		store_result_free((struct store_result *)m);
 	else if (m->kind == KIND_QUERY)
 		store_query_free((struct store_query *)m);
+	else if (m->kind == KIND_STS)
+		store_sts_free((struct store_sts *)m);
 	else {
 		free(((struct store_content *)m)->data);
 		free(m);
@@ -220,6 +255,15 @@ store_content(struct store *s, struct store_content *r)
 {
 	r->mail.kind = KIND_CONTENT;
 	r->data = NULL;
+	r->n = 0;
+	post(s, &r->mail, true);
+}
+
+void
+store_sts(struct store *s, struct store_sts *r)
+{
+	r->mail.kind = KIND_STS;
+	r->rows = NULL;
 	r->n = 0;
 	post(s, &r->mail, true);
 }

@@ -101,6 +101,11 @@ struct store_rcpt_change {
 	char *hold_reason;		/* heap */
 	char *evidence;			/* evidence_text, heap; required with CHANGE_DONE (I4) */
 };
+struct store_policy {		/* MTA-STS; heap strings */
+	char *domain, *id, *text;
+	int64_t fetched_ms, expires_ms;	/* wall */
+};
+void store_policy_free(struct store_policy *p);
 struct store_result {
 	struct mail mail;
 	uint64_t message;
@@ -109,6 +114,7 @@ struct store_result {
 	struct store_submit *notices;	/* heap array of messages to be queued in the same transaction; their status, active and text are filled in, their mail is not used */
 	size_t nnotices;
 	char *audit;			/* evidence of a relax and nothing else, heap (with n = 0) */
+	struct store_policy *sts;	/* a policy to keep and nothing else, heap (with n = 0) */
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
 	/* the answer */
 	enum store_status status;
@@ -154,6 +160,20 @@ struct store_content {
 };
 #define STORE_CHUNK (256u * 1024)
 void store_content(struct store *s, struct store_content *r);
+
+/* ---- Policies of MTA-STS (S-50) ---- */
+struct store_sts {
+	struct mail mail;
+	char *domain;		/* heap: the policy of this one; NULL: those fetched before `before_ms` */
+	int64_t before_ms;
+	unsigned limit;		/* of those */
+	/* the answer */
+	enum store_status status;
+	struct store_policy *rows;	/* heap; none: no such policy */
+	size_t n;
+};
+void store_sts(struct store *s, struct store_sts *r);
+void store_sts_free(struct store_sts *r);
 
 /* ---- For people: answers are JSON text ---- */
 enum store_verb {

@@ -14,6 +14,7 @@
  *   db_write.c  arrivals, results, evidence
  *   db_due.c    what is due, and turning rows back into messages
  *   db_admin.c  hold, release, retry, delete, bounce, require-tls
+ *   db_sts.c    policies of MTA-STS
  *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
 #ifndef QUEUE_STORE_INT_H
 #define QUEUE_STORE_INT_H
@@ -50,13 +51,13 @@ enum sql {
 	SQL_EVIDENCE_HEAD, SQL_META_GET, SQL_META_SET, SQL_UNLEASE, SQL_RESHARD,
 	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
 	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE, SQL_PAGES, SQL_FREE_PAGES,
-	SQL_LAST_KNOWN, SQL_SHIFT, SQL_CRASHES_FORGET, SQL_HOLD_ALL,
+	SQL_LAST_KNOWN, SQL_SHIFT, SQL_CRASHES_FORGET, SQL_HOLD_ALL, SQL_STS_PUT, SQL_STS_FORGET,
 	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
 	SQL_EVIDENCE_HASH,
-	SQL_OLDEST,
+	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE,
 	SQL_N
 };
 
@@ -230,6 +231,7 @@ struct store {
 #define KIND_CONTENT 4
 #define KIND_QUERY 5
 #define KIND_STOP 6
+#define KIND_STS 7
 
 #define GROUP_MAX 500
 #define GROUP_BYTES (16u << 20)
@@ -295,6 +297,10 @@ bool remove_rcpt(struct store *s, struct key k, enum rcpt_state was, unsigned wo
 bool remove_message(struct store *s, uint64_t message);	/* and its content */
 void leave_state(struct store *s, enum rcpt_state was, unsigned worker);
 void due_from(struct store *s, unsigned worker, int64_t next_ms);
+
+/* db_sts.c: written inside a transaction, read on the reading connection */
+bool put_sts(struct store *s, const struct store_policy *p);
+enum store_status read_sts(struct db *db, struct store_sts *r);
 
 /* db_due.c */
 bool hand_out(struct store *s);

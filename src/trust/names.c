@@ -60,3 +60,12 @@ peer_verified_name(enum peer_verified v)
 
 	return (size_t)v < NELEMS(names) ? names[v] : "unknown";
 }
+
+const char *
+sts_mode_name(enum sts_mode m)
+{
+	static const char *const names[] = { [STS_NONE] = "none", [STS_TESTING] = "testing",
+		[STS_ENFORCE] = "enforce", [STS_FETCH_FAILED] = "unknown" };
+
+	return names[m];
+}

@@ -158,6 +158,7 @@ void trust_conclude(const struct trust_need *need, const struct trust_verdict *v
 const char *trust_reason_text(enum trust_reason r);
 const char *trust_reason_word(enum trust_reason r);	/* "no-requiretls", for logs and evidence */
 const char *mx_trust_name(enum mx_trust m);		/* "no" "dnssec" "sts" "asserted" "domain" */
+const char *sts_mode_name(enum sts_mode m);		/* "none" "testing" "enforce" "unknown" */
 const char *peer_verified_name(enum peer_verified v);	/* "no" "pkix" "dane" "pin" */
 
 #endif

@@ -152,7 +152,7 @@ START_TEST(policy_example)
 	example_routes(c);
 	ck_assert_str_eq(c->tls.identities[0].key, "/srv/gw/secrets/mx1.key");
 	ck_assert_str_eq(c->tls.identities[0].key_ref, "file:/srv/gw/secrets/mx1.key");
-	ck_assert(c->tls.dane && !c->tls.sts && c->tls.honour_no && c->tls.sts_testing_counts);
+	ck_assert(c->tls.dane && c->tls.sts && c->tls.honour_no && c->tls.sts_testing_counts);
 	ck_assert_str_eq(c->tls.no_names[1], "Require-TLS");
 	ck_assert_ptr_null(c->tls.no_names[2]);
 	ck_assert_uint_eq(c->queue.nretry, 4);

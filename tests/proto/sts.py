@@ -1,0 +1,249 @@
+"""MTA-STS (RFC 8461) from outside: what is fetched and what is not, how long it holds, and whom it
+concerns. A policy shows in that a host without STARTTLS gets no mail."""
+
+import gzip
+import sqlite3
+import time
+
+import case
+import sts_lab
+import tagged
+from dane_lab import outcome
+from lab.policyhost import policy
+from sts_lab import domain, publish, scene
+from tagged import H1, H5
+
+HELD = "F 4.7.10"       # row 20: the policy counts
+
+
+def send(t, s, to, want, what=None, **options):
+    tagged.submit(t, s.gw, to, **options)
+    t.eq(outcome(s, to), want, what or to)
+
+
+def at(name, user="b"):
+    return f"{user}@{domain(name)}"
+
+
+def text_of(name):
+    return policy("enforce", [f"mx.{domain(name)}"])
+
+
+def chunks(text, times=1):
+    body = "".join(f"{len(text):x}\r\n{text}\r\n" for _ in range(times))
+    return (f"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Transfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n").encode()
+
+
+def head(*lines):
+    return ("\r\n".join(["HTTP/1.1 200 OK", "Connection: close", *lines, "", ""])).encode()
+
+
+@case.register("fetch-matrix", "S-02", "S-20", "S-21", "S-22", "S-23", "S-24", "S-25", "S-26", "S-27", "S-29",
+               "S-32", "X-40", "F-16")
+def fetch_matrix(t):
+    """Only a whole policy from the certified host itself counts; with anything else mail goes as if
+    there were none, and nobody waits for ever."""
+    s = scene(t, {"a": H1})
+    publish(s, "ok", kind="text/plain; charset=utf-8; x=y")
+    s.web.publish(domain("chunked"), raw=chunks(text_of("chunked")))
+    publish(s, "wild", names=[f"*.{domain('wild')}"])
+    publish(s, "partial", names=[f"mta-st*.{domain('partial')}"])
+    publish(s, "wrongname", cert="wrong-name")
+    publish(s, "expired", cert="expired")
+    publish(s, "otherca", cert="other-ca")
+    publish(s, "cnonly", cert="cn-only")
+    publish(s, "moved", status="301 Moved",
+            headers=[f"Location: https://mta-sts.{domain('ok')}:{s.web.port}/.well-known/mta-sts.txt"])
+    publish(s, "gone", status="404 Not Found")
+    publish(s, "empty", status="204 No Content")
+    publish(s, "part", status="206 Partial Content")
+    publish(s, "trouble", status="500 Trouble")
+    publish(s, "html", kind="text/html")
+    s.web.publish(domain("big"), raw=head("Content-Type: text/plain", "Content-Length: 1048576") +
+                  text_of("big").encode() + b"x: y\n" * 200000)
+    s.web.publish(domain("endless"), raw=chunks(text_of("endless") + "x: y\n" * 1000, 2000))
+    packed = gzip.compress(text_of("gzip").encode())
+    s.web.publish(domain("gzip"), raw=head("Content-Type: text/plain", "Content-Encoding: gzip",
+                                           f"Content-Length: {len(packed)}") + packed)
+    s.web.publish(domain("headers"), raw=head("Content-Type: text/plain", *["X: " + "y" * 1000] * 100) +
+                  text_of("headers").encode())
+    publish(s, "slow", stall=True)
+    s.web.publish(domain("broken"), "version: STSv1\nmode: enforce\nmax_age: 100\n")
+    s.web.publish(domain("plainhttp"), raw=b"no HTTP at all\r\n")
+    counts = ["ok", "chunked", "wild"]
+    names = [x for x in sts_lab.DOMAINS if x not in ("a", "other")] + sts_lab.SILENT
+    for name in names:
+        tagged.submit(t, s.gw, at(name))
+    for name in names:
+        t.eq(outcome(s, at(name)), HELD if name in counts else "C", name)
+    with s.web.lock:
+        hits, seen = list(s.web.hits), set(s.web.names)
+    t.eq({path for _, path in hits}, {"/.well-known/mta-sts.txt"}, "paths")
+    t.eq(len([x for x, _ in hits if x == f"mta-sts.{domain('ok')}"]), 1, "fetches of ok (a redirect led there)")
+    for name in sts_lab.SILENT:
+        t.check(f"mta-sts.{domain(name)}" not in seen, f"nothing is fetched for {name}")
+    t.check(f"mta-sts.{domain('slow')}" in seen, "SNI")
+
+
+@case.register("restart-keeps-the-policy", "S-50", "S-30", "S-09", "S-43", "X-41")
+def restart_keeps(t):
+    """What was fetched applies after a restart, with the record gone and the policy host in trouble."""
+    s = scene(t, {"a": H5})
+    publish(s, "a")
+    send(t, s, at("a", "one"), "T")
+    t.eq(s.web.count(domain("a")), 1, "fetches")
+    s.gw.stop()
+    sts_lab.lab.update("s.example", sts_lab.records({"a": None}))
+    publish(s, "a", "none", status="404 Gone")
+    s.hop["a"].starttls = False
+    s.gw.start()
+    send(t, s, at("a", "two"), HELD)
+    t.eq(s.web.count(domain("a")), 1, "fetches after the restart")
+
+
+@case.register("new-id-new-policy", "S-10", "S-47", "S-67")
+def new_id(t):
+    """Any other id, be it lower, brings the new policy; mail that the old one held goes."""
+    s = scene(t, {"a": H1})
+    sts_lab.lab.update("s.example", sts_lab.records({"a": "9"}))
+    publish(s, "a")
+    send(t, s, at("a"), HELD)
+    publish(s, "a", "none")
+    sts_lab.lab.update("s.example", sts_lab.records({"a": "2"}))
+    m = s.hop["a"].wait_messages(1, 30)[0]
+    t.check(m.tls is None, "in clear")
+    t.eq(s.web.count(domain("a")), 2, "fetches")
+
+
+@case.register("failed-fetch-is-not-repeated", "S-28")
+def back_off(t):
+    """One fetch that failed, and no other for the same id while mail is tried again and again."""
+    s = scene(t, {"a": dict(H1, replies={"RCPT": ["450 4.2.0 later", "450 4.2.0 later"]})})
+    publish(s, "a", status="503 Later")
+    tagged.submit(t, s.gw, at("a"))
+    s.hop["a"].wait_messages(1, 30)
+    t.eq(len(s.hop["a"].commands("RCPT")), 3, "attempts, with new look-ups in between")
+    t.eq(s.web.count(domain("a")), 1, "fetches")
+    sts_lab.lab.update("s.example", sts_lab.records({"a": "2"}))
+    publish(s, "a")
+    s.gw.wait_for(lambda: (tagged.submit(t, s.gw, at("a", "x")), s.web.count(domain("a")) == 2)[1],
+                  what="a fetch for a new id")
+
+
+def age(s, hours):
+    """As if the policy had been fetched so long ago."""
+    db = sqlite3.connect(s.gw.dir + "/state/queue.db")
+    with db:
+        n = db.execute("UPDATE sts_policy SET fetched_ms = fetched_ms - ?1, expires_ms = expires_ms - ?1",
+                       (hours * 3600000,)).rowcount
+    db.close()
+    return n
+
+
+@case.register("refresh", "S-45", "S-46")
+def refresh(t):
+    """A day later the policy is fetched again, whether there is mail or not; a failure is in the log."""
+    s = scene(t, {"a": H5})
+    publish(s, "a", max_age=864000)
+    send(t, s, at("a"), "T")
+    for number in (2, 3):
+        s.gw.stop()
+        t.eq(age(s, 24), 1, "policies kept")
+        if number == 3:
+            publish(s, "a", status="503 Later")
+        s.gw.start()
+        s.gw.wait_for(lambda n=number: s.web.count(domain("a")) == n, what=f"fetch {number}")
+    s.gw.wait_for(lambda: s.gw.log_lines("MTA-STS policy not fetched"), what="a line in the log")
+    s.hop["a"].starttls = False
+    send(t, s, at("a", "two"), HELD, "the old one applies")
+
+
+@case.register("expired-policy-is-none", "S-43")
+def expired(t):
+    """After max_age, and with nothing new to be had, mail goes as without a policy."""
+    s = scene(t, {"a": H5})
+    publish(s, "a", max_age=86400)
+    send(t, s, at("a"), "T")
+    s.gw.stop()
+    t.eq(age(s, 25), 1, "policies kept")
+    publish(s, "a", status="404 Gone")
+    s.hop["a"].starttls = False
+    s.gw.start()
+    send(t, s, at("a", "two"), "C")
+
+
+@case.register("recheck-before-a-bounce", "S-66", "S-67")
+def recheck(t):
+    """The policy that forbids is replaced while the attempt is under way: no notice, a new try."""
+    def change(session, line):
+        if not changed:
+            changed.append(1)
+            publish(s, "a", mx=[f"mx.{domain('a')}", "mx.more.example"])
+            s.hop["a"].requiretls = True
+            s.hop["a"].starttls = True
+            sts_lab.lab.update("s.example", sts_lab.records({"a": "2"}))
+
+    changed = []
+    s = scene(t, {"a": dict(H1, replies={"EHLO": change})})
+    publish(s, "a")
+    send(t, s, at("a"), "R", params="REQUIRETLS")
+    t.eq(tagged.evidence(s.gw, at("a"))[-1]["sts_id"], "2", "policy in the evidence")
+    t.eq(s.back.messages, [], "notices")
+
+
+@case.register("hosts-in-order", "S-68", "S-60")
+def hosts_in_order(t):
+    """A host that is not in the policy is passed over like one that is away."""
+    s = scene(t, {"a": H5, "pair2": H5})
+    s.web.publish(domain("pair"), policy("enforce", [f"mx2.{domain('pair')}"]))
+    send(t, s, at("pair"), "R", params="REQUIRETLS")
+    t.eq(s.hop["a"].commands("MAIL"), [], "MAIL at the first host")
+    t.eq(len(s.hop["pair2"].accepted), 1, "at the second")
+
+
+@case.register("policy-of-one-domain", "S-64", "S-11", "R-55")
+def one_domain(t):
+    """Another domain at the same host is not concerned."""
+    s = scene(t, {"a": H1})
+    publish(s, "a")
+    send(t, s, at("a"), HELD)
+    send(t, s, at("shared"), "C")
+    send(t, s, "b@[127.0.8.2]", "C", "an address literal (S-13)")
+
+
+@case.register("smart-host", "S-12")
+def smart_host(t):
+    """With a route to another domain's hosts that domain's policy counts."""
+    s = scene(t, {"a": H1}, over={"routes": {"internet": {"via": "mx", "domain": domain("a"), "tls": "may"}}})
+    publish(s, "a")
+    send(t, s, at("shared"), HELD)
+    t.eq(s.web.names, [f"mta-sts.{domain('a')}"], "policy hosts that were asked")
+
+
+@case.register("off", "S-01")
+def off(t):
+    """tls.sts = "off": no policy is looked for."""
+    s = scene(t, {"a": H1}, over={"tls": {"sts": "off"}})
+    publish(s, "a")
+    send(t, s, at("a"), "C")
+    t.eq(s.web.names, [], "connections to the policy host")
+
+
+LOOKS = """gw.on("attempt", function(hop)
+  local p = hop.sts
+  if p then return gw.defer("4.7.9", p.mode .. " " .. tostring(p.match) .. " " .. p.max_age) end
+end, { name = "looks" })
+"""
+
+
+@case.register("policies-see-it", "S-60")
+def seen_by_policies(t):
+    """hop.sts has mode, match and max_age."""
+    s = scene(t, {"a": H5}, policy_text=LOOKS)
+    publish(s, "a", "testing", max_age=4711)
+    send(t, s, at("a"), "F 4.7.9")
+    t.has(str(tagged.last_of(s.gw, at("a"))), "testing true 4711")
+
+
+case.main()
