@@ -230,9 +230,9 @@ def off(t):
     t.eq(s.web.names, [], "connections to the policy host")
 
 
-LOOKS = """gw.on("attempt", function(hop)
+LOOKS = """gw.on("attempt", function(message, hop)
   local p = hop.sts
-  if p then return gw.defer("4.7.9", p.mode .. " " .. tostring(p.match) .. " " .. p.max_age) end
+  if p then return gw.defer { text = p.mode .. " " .. tostring(p.match) .. " " .. p.max_age } end
 end, { name = "looks" })
 """
 
@@ -242,7 +242,7 @@ def seen_by_policies(t):
     """hop.sts has mode, match and max_age."""
     s = scene(t, {"a": H5}, policy_text=LOOKS)
     publish(s, "a", "testing", max_age=4711)
-    send(t, s, at("a"), "F 4.7.9")
+    send(t, s, at("a"), "F 4.7.1")
     t.has(str(tagged.last_of(s.gw, at("a"))), "testing true 4711")
 
 
