@@ -49,6 +49,8 @@ HOSTS = {
     "al10": ("127.0.7.27", "mx.al10.d.example", "good"),
 }
 
+WEB = "127.0.7.100"         # policies of MTA-STS
+
 lab = None
 port = None
 
@@ -138,6 +140,9 @@ def zones(t):
         "bog.example": Zone(f"tlsa TLSA {good.tlsa('3 1 1')}", kind="bogus"),
         "plain.example": Zone("@ MX 10 mx\nmx A 127.0.7.23\nfar A 127.0.7.16\n"
                               "alias CNAME real.al5.d.example.\nee MX 10 mx.ee.d.example.\n"
+                              "sts MX 10 mx.ee.d.example.\nsts2 MX 10 mx.mis.d.example.\n" +
+                              "".join(f"mta-sts.{x} A {WEB}\n_mta-sts.{x} TXT \"v=STSv1; id=1\"\n"
+                                      for x in ("sts", "sts2")) +
                               "tap MX 10 mx.tap.d.example.\nfail MX 10 mx.fail.d.example.\n"
                               "mis MX 10 mx.mis.d.example.\n"
                               f"tlsa TLSA {good.tlsa('3 1 1')}\n" + alias("mx", "tlsa.plainfail.example.") +

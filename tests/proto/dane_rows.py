@@ -1,11 +1,12 @@
-"""The rows of the decision table (section 11 of the requirements) that name DANE: 1 to 13, and 37. Three
+"""The rows of the decision table (section 11 of the requirements) that name DANE: 1 to 13, 37 and 38. Three
 columns each, as in decision_rows.py, which has most others:
 
     C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
     F x put off with status x   B x returned with status x"""
 
 import case
-from dane_lab import domain, outcome, record, scene, submit
+from dane_lab import WEB, domain, outcome, record, scene, submit
+from lab.policyhost import PolicyHost, policy
 from tagged import H1, H2, H2_454, H4, H5
 
 COLUMNS = {
@@ -15,10 +16,18 @@ COLUMNS = {
 }
 
 
-def rows(row, what, hosts, to, wants, evidence_row=True, **options):
+def with_policy(t, name, mx):
+    """An MTA-STS policy for this domain, in mode enforce."""
+    web = PolicyHost(t.certs, WEB)
+    t.parts.append(web.stop)
+    web.publish(name, policy("enforce", [mx]))
+    return {"tls": {"sts_port": web.port}}
+
+
+def rows(row, what, hosts, to, wants, evidence_row=True, sts_mx=None):
     """A case: one message a column to the same domain. `wants` in the order of COLUMNS."""
     def run(t):
-        s = scene(t, hosts, **options)
+        s = scene(t, hosts, over=None if sts_mx is None else with_policy(t, to, sts_mx))
         for (column, params), want in zip(COLUMNS.items(), wants):
             address = f"{column}@{to}"
             submit(t, s, address, **params)
@@ -53,5 +62,9 @@ for word in ("fail", "bog"):
     for state, name, way in ((H1, "H1", "C"), (WRONG, "H3", "U"), (H5, "H5", "T")):
         rows(13, f"{word}-{name}", {word: state}, domain(word), ("F 4.4.3", way, "F 4.4.3"))
 rows(37, "H5", {"ee": H5}, "ee.plain.example", ("T", "T", "B 5.7.10"), evidence_row=False)
+# The policy vouches for the host, the records for its certificate, which no authority signed.
+rows(38, "H5", {"ee": H5}, "sts.plain.example", ("T", "T", "R"), sts_mx="mx.ee.d.example")
+rows(38, "H3-pkix-valid", {"mis": H5}, "sts2.plain.example", ("F 4.7.5", "T", "B 5.7.10"), sts_mx="mx.mis.d.example",
+     evidence_row=False)
 
 case.main()
