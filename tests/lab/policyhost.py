@@ -75,9 +75,10 @@ class PolicyHost:
                         return
                     asked += piece
                 name = getattr(sock, "policy_name", None)
+                path = asked.split(b" ")[1].decode()
                 with self.lock:
-                    self.hits.append((name, asked.split(b" ")[1].decode()))
-                page = self.pages.get(name)
+                    self.hits.append((name, path))
+                page = self.pages.get(f"{name}{path}", self.pages.get(name))    # a path of its own first
                 if page is not None and page.stall:
                     self.ended.wait(30)
                     return
