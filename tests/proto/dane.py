@@ -260,15 +260,18 @@ def kept_connection(t):
         turn.wait_messages(i)
     t.eq(len(turn.sessions), 1, "connections while nothing changed")
     dane_lab.lab.update("turn.example", dane_lab.turn(t, own.tlsa("3 0 1")))
-    for i in range(3, 40):
-        submit(t, s, f"b{i}@turn.example")
-        turn.wait_messages(i)
-        if "matched 3 0 1 " in record(s, f"b{i}@turn.example")["tlsa"]:
-            break
-    else:
-        raise AssertionError("the new record was never seen")
+    sent = 2
+
+    def one_more():
+        nonlocal sent
+        sent += 1
+        submit(t, s, f"b{sent}@turn.example")
+        turn.wait_messages(sent)
+        return "matched 3 0 1 " in record(s, f"b{sent}@turn.example")["tlsa"]
+
+    s.gw.wait_for(one_more, what="a delivery under the new record")
     t.eq(len(turn.sessions), 2, "connections")
-    t.has(turn.sessions[1].commands[-4:], f"RCPT TO:<b{i}@turn.example>", "the second connection")
+    t.has(turn.sessions[1].commands[-4:], f"RCPT TO:<b{sent}@turn.example>", "the second connection")
 
 
 case.main()
