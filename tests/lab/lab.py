@@ -64,10 +64,15 @@ def find_tool(name):
     return path
 
 
+given_ports = set()     # one gateway may get several before it binds the first
+
+
 def free_port(hosts=("127.0.0.1",)):
-    """A port that TCP and UDP have free on all of these addresses just now."""
+    """A port that TCP and UDP have free on all of these addresses just now, never the same twice."""
     for _ in range(200):
         port = random.randrange(20000, 32000)   # below the ephemeral range
+        if port in given_ports:
+            continue
         with contextlib.ExitStack() as stack:
             try:
                 for host in hosts:
@@ -76,6 +81,7 @@ def free_port(hosts=("127.0.0.1",)):
                         s.bind((host, port))
             except OSError:
                 continue
+        given_ports.add(port)
         return port
     raise OSError("no free port")
 
