@@ -42,3 +42,9 @@ check_PROGRAMS += tests/fuzz/replay_dsn
 TESTS += tests/fuzz/replay_dsn
 tests_fuzz_replay_dsn_SOURCES = tests/fuzz/fuzz_dsn.c tests/fuzz/replay.c
 FUZZ_NAMES += dsn
+# DKIM
+libsallyport_a_SOURCES += src/message/dkim.c src/message/dkim.h
+check_PROGRAMS += tests/unit/test_message_dkim
+TESTS += tests/unit/test_message_dkim
+tests_unit_test_message_dkim_SOURCES = tests/unit/test_message_dkim.c tests/unit/unit.h
+tests_unit_test_message_dkim_LDADD = $(UNIT_LIBS)
