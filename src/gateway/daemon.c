@@ -20,6 +20,8 @@
 #include "gateway/privileges.h"
 
 #define ORDER_MS 60000		/* a worker that does not answer for so long is stuck */
+#define LOAD_MS 75000		/* with a policy's init, of which a handler has 60 s */
+#define STOP_MS 8000		/* with its fini, which has 5 s */
 
 struct daemon {
 	const char *conf_file;
@@ -165,7 +167,7 @@ reload(void *owner, struct err *err)
 	}
 	failpoint("reload-read");
 	if (!binds_are_same(d->setup->conf, s->conf, err) || !certificates_are_good(d->setup, s, err) ||
-	    !order_all(d, ORDER_LOAD, s, NULL, ORDER_MS, err)) {
+	    !order_all(d, ORDER_LOAD, s, NULL, LOAD_MS, err)) {
 		order_all(d, ORDER_DISCARD, NULL, NULL, ORDER_MS, NULL);
 		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
 		setup_unref(s);
@@ -527,7 +529,7 @@ start(struct daemon *d, struct err *err)
 	for (unsigned i = 0; i < d->n; i++, d->running++)
 		if (worker_start(d->workers[i], d->bound[i], d->nbound[i], err) != 0)
 			return -1;
-	if (!order_all(d, ORDER_LOAD, d->setup, NULL, ORDER_MS, err))
+	if (!order_all(d, ORDER_LOAD, d->setup, NULL, LOAD_MS, err))
 		return -1;
 	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
 	/* Only now is there somebody to hand out to what was waiting. */
@@ -582,7 +584,7 @@ shut_down(struct daemon *d)
 	if (d->store_started)
 		store_close(d->store);
 	if (d->running > 0) {
-		order_all(d, ORDER_STOP, NULL, NULL, 5000, NULL);
+		order_all(d, ORDER_STOP, NULL, NULL, STOP_MS, NULL);
 		for (unsigned i = 0; i < d->running; i++)
 			pthread_join(d->workers[i]->thread, NULL);
 	}

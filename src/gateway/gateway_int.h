@@ -73,6 +73,8 @@ struct worker {
 	bool stressed;			/* many sessions: their commands have less time */
 	struct generation *now;		/* what new sessions and attempts begin with */
 	struct generation *next;	/* loaded, not yet active */
+	struct order *load_order;	/* to be answered when the policy's init is through */
+	struct order *stop_order;	/* ... its fini */
 	struct net_listener **listeners;
 	struct listener_of { struct worker *w; size_t listener; } *listener_of;
 	int *listener_fds;

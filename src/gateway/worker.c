@@ -292,15 +292,56 @@ make_dns(struct worker *w, const struct conf *c, struct err *err)
 }
 
 static void
+answer(struct order *o)
+{
+	setup_unref(o->setup);
+	o->setup = NULL;
+	mailbox_post(o->mail.reply_to, &o->mail);
+}
+
+/* What was loaded, or is still being loaded, is not wanted any more. */
+static void
+discard(struct worker *w)
+{
+	struct order *o = w->load_order;
+
+	w->load_order = NULL;
+	if (o != NULL) {
+		policy_gen_init_cancel(w->next->gen);
+		answer(o);
+	}
+	generation_unref(w->next);
+	w->next = NULL;
+}
+
+static void
+inited(void *owner, const struct err *err)
+{
+	struct worker *w = owner;
+	struct order *o = w->load_order;
+
+	w->load_order = NULL;
+	o->ok = err == NULL;
+	if (err != NULL) {
+		o->err = *err;
+		generation_unref(w->next);
+		w->next = NULL;
+	}
+	answer(o);
+}
+
+/* Takes o: answered now, or when the policy has been initialised. */
+static void
 load(struct worker *w, struct order *o)
 {
 	struct generation *g;
 
-	generation_unref(w->next);
-	w->next = NULL;
+	discard(w);
 	if (w->dns == NULL) {
-		if (make_dns(w, o->setup->conf, &o->err) != 0)
+		if (make_dns(w, o->setup->conf, &o->err) != 0) {
+			answer(o);
 			return;
+		}
 		w->policy = policy_new(w->base, w->dns, w->index);
 	}
 	g = xcalloc(1, sizeof *g);
@@ -310,10 +351,12 @@ load(struct worker *w, struct order *o)
 	g->gen = policy_gen_new(w->policy, o->setup->bundle, o->setup->conf, &o->err);
 	if (g->gen == NULL) {
 		generation_unref(g);
+		answer(o);
 		return;
 	}
 	w->next = g;
-	o->ok = true;
+	w->load_order = o;
+	policy_gen_init(g->gen, w->now == NULL ? "start" : "reload", inited, w);
 }
 
 static void
@@ -328,10 +371,13 @@ activate(struct worker *w)
 		.refreshes = w->index == 0, .how = env_sts, .owner = w };
 	struct err err;
 
-	MUST(w->next != NULL);
+	MUST(w->next != NULL && w->load_order == NULL);
+	if (w->now != NULL)
+		policy_gen_retire(w->now->gen);
 	generation_unref(w->now);
 	w->now = w->next;
 	w->next = NULL;
+	policy_gen_activate(w->now->gen);
 	if (w->deliver == NULL && !w->stopping) {
 		w->sts = sts_finder_new(&sts, &err);
 		MUST(w->sts != NULL);
@@ -341,12 +387,6 @@ activate(struct worker *w)
 	} else if (w->deliver != NULL) {
 		deliver_reloaded(w->deliver);
 	}
-}
-
-static void
-answer(struct order *o)
-{
-	mailbox_post(o->mail.reply_to, &o->mail);
 }
 
 static void
@@ -407,6 +447,7 @@ cut(struct worker *w)
 		answer(w->drain_order);
 		w->drain_order = NULL;
 	}
+	discard(w);
 	if (w->smtp != NULL) {
 		smtp_server_free(w->smtp);
 		w->smtp = NULL;
@@ -417,6 +458,26 @@ cut(struct worker *w)
 	}
 	sts_finder_free(w->sts);
 	w->sts = NULL;
+}
+
+static void
+stopped(void *owner)
+{
+	struct worker *w = owner;
+
+	event_base_loopbreak(w->base);
+	answer(w->stop_order);
+	w->stop_order = NULL;
+}
+
+static void
+stop(struct worker *w, struct order *o)
+{
+	w->stop_order = o;
+	if (w->policy != NULL)
+		policy_stop(w->policy, stopped, w);
+	else
+		stopped(w);
 }
 
 static void
@@ -440,15 +501,12 @@ take_order(void *reader, struct mail *m)
 	switch (o->what) {
 	case ORDER_LOAD:
 		load(w, o);
-		setup_unref(o->setup);
-		o->setup = NULL;
-		break;
+		return;
 	case ORDER_ACTIVATE:
 		activate(w);
 		break;
 	case ORDER_DISCARD:
-		generation_unref(w->next);
-		w->next = NULL;
+		discard(w);
 		break;
 	case ORDER_LISTEN:
 		for (size_t i = 0; i < w->nlisteners; i++)
@@ -464,8 +522,8 @@ take_order(void *reader, struct mail *m)
 	case ORDER_STOP:
 		smtp_client_quit_now();
 		net_finish_now();
-		event_base_loopbreak(w->base);
-		break;
+		stop(w, o);
+		return;		/* answered when the policy has ended */
 	case ORDER_STATS:
 		fill_stats(w, o);
 		break;

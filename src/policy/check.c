@@ -333,7 +333,9 @@ look_at_handler(struct policy_gen *g, const struct proto **chain, int depth, con
 		if (k != VERDICT_NONE && !policy_verdict_is_legal(h->hook, k))
 			policy_problem(g, true, "%s:%d: gw.%s is not a verdict for the hook '%s' (handler '%s')",
 			    f->source, f->lines[i], name, policy_hook_name(h->hook), h->name);
-		if (INS_OP(ins) == OP_SETUPVAL && is_outside(chain, depth, INS_B(ins)))
+		/* For init and fini that is what they are for. */
+		if (h->hook != HOOK_INIT && h->hook != HOOK_FINI &&
+		    INS_OP(ins) == OP_SETUPVAL && is_outside(chain, depth, INS_B(ins)))
 			policy_problem(g, false, "%s:%d: handler '%s' writes to '%s' outside of it: what is kept "
 			    "there differs between workers and is gone after a reload; use session.vars or "
 			    "message.vars", f->source, f->lines[i], h->name,

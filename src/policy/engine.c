@@ -21,7 +21,8 @@
 
 const char *const policy_hook_names[] = {
 	"connect", "helo", "tls", "mail", "rcpt", "data", "message", "disconnect", "route", "tls_policy",
-	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log", NULL
+	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log",
+	"init", "fini", NULL
 };
 
 const char *
@@ -254,7 +255,7 @@ handler_failed(struct policy_run *r, const char *trace)
 	    LOG_S("trace", trace == NULL || trace[0] == '\0' ? NULL : trace));
 	if (harmless)
 		return false;
-	if (r->hook >= HOOK_UNMET || r->hook == HOOK_DISCONNECT) {
+	if ((r->hook >= HOOK_UNMET && r->hook != HOOK_INIT) || r->hook == HOOK_DISCONNECT) {
 		/* As if this handler had said nothing; the others are still heard, such as one that
 		 * takes inside names out of a notice. */
 		if (r->v.kind == VERDICT_NONE)
@@ -262,6 +263,10 @@ handler_failed(struct policy_run *r, const char *trace)
 		return false;
 	}
 	policy_verdict_error(&r->v, r->hook, ref);
+	if (r->hook == HOOK_INIT) {	/* it goes to who asked for the reload */
+		free(r->v.reason);
+		r->v.reason = xasprintf("init handler '%s' failed: %s", h->name, r->err.text);
+	}
 	snprintf(r->v.handler, sizeof r->v.handler, "%s", h->name);
 	snprintf(r->v.where, sizeof r->v.where, "%s", h->where);
 	return true;
@@ -698,7 +703,10 @@ policy_free(struct policy *p)
 {
 	if (p == NULL)
 		return;
+	p->freeing = true;
 	slots_each(&p->runs, cancel_one, p);
+	for (size_t i = p->ngens; i-- > 0;)
+		policy_fini_drop(p->gens[i]);
 	for (size_t i = 0; i < p->ngens; i++) {
 		p->gens[i]->policy = NULL;
 		for (struct policy_run *r = p->gens[i]->pool; r != NULL; r = r->next) {

@@ -12,6 +12,7 @@
 
 #define HANDLERS_MAX 10000
 #define DEFAULT_INSTRUCTIONS 1000000u
+#define INIT_WALL_MS 60000
 #define DEFAULT_STEPS 8000000u
 
 static const char *const level_names[] = { "advisory", "normal", "mandatory", NULL };
@@ -138,6 +139,8 @@ on(lua_State *L)
 	h.priority = (int)policy_opt_integer(L, 3, "gw.on", "priority", -100, 100, 0);
 	h.observe = policy_opt_bool(L, 3, "gw.on", "observe", false);
 	h.wall_ms = policy_opt_duration(L, 3, "gw.on", "wall", 0);
+	if (h.wall_ms == 0)	/* both run while nobody waits for mail */
+		h.wall_ms = h.hook == HOOK_INIT ? INIT_WALL_MS : h.hook == HOOK_FINI ? FINI_MS : 0;
 	if (h.wall_ms > 60000)
 		luaL_error(L, "gw.on: wall is at most 60 seconds");
 	if (lua_getfield(L, 3, "when") != LUA_TNIL)
@@ -409,7 +412,7 @@ policy_gen_unref(struct policy_gen *g)
 {
 	struct policy_run *r;
 
-	if (g == NULL || --g->refs > 0)
+	if (g == NULL || --g->refs > 0 || policy_fini_due(g))
 		return;
 	if (g->policy != NULL)
 		forget(g->policy, g);

@@ -7,6 +7,7 @@ libsallyport_a_SOURCES += \
 	src/policy/check.c \
 	src/policy/engine.c \
 	src/policy/json.c \
+	src/policy/life.c \
 	src/policy/limits.c \
 	src/policy/load.c \
 	src/policy/misc.c \
@@ -20,6 +21,11 @@ check_PROGRAMS += tests/unit/test_policy_engine
 TESTS += tests/unit/test_policy_engine
 tests_unit_test_policy_engine_SOURCES = tests/unit/test_policy_engine.c tests/unit/unit.h
 tests_unit_test_policy_engine_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_hooks
+TESTS += tests/unit/test_policy_hooks
+tests_unit_test_policy_hooks_SOURCES = tests/unit/test_policy_hooks.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_hooks_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_strmatch
 TESTS += tests/unit/test_policy_strmatch
 tests_unit_test_policy_strmatch_SOURCES = tests/unit/test_policy_strmatch.c tests/unit/unit.h
@@ -40,6 +46,7 @@ libsallyport_a_SOURCES += \
 	src/policy/names.c src/policy/names.h \
 	src/policy/obj_address.c \
 	src/policy/obj_bounce.c \
+	src/policy/obj_ctx.c \
 	src/policy/obj_hop.c \
 	src/policy/obj_message.c src/policy/obj_message.h \
 	src/policy/obj_message_edit.c \

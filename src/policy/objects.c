@@ -44,6 +44,7 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_BOUNCE_RCPT] = &obj_bounce_rcpt,
 	[OBJ_BOUNCE_REDACT] = &obj_set,
 	[OBJ_ROUTE] = &obj_route,
+	[OBJ_CTX] = &obj_ctx,
 	[OBJ_MORE] = &obj_list,		/* bounce.recipients */
 };
 
@@ -340,6 +341,10 @@ policy_push_args(lua_State *L, struct policy_run *r)
 			lua_newtable(L);
 		else
 			policy_json_decode(L, s->event_json, strlen(s->event_json));
+		return 1;
+	case HOOK_INIT:
+	case HOOK_FINI:
+		policy_push_object(L, OBJ_CTX, 0);
 		return 1;
 	case HOOKS:
 		break;

@@ -20,6 +20,7 @@ enum policy_hook {
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
 	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
+	HOOK_INIT, HOOK_FINI,
 	HOOKS
 };
 const char *policy_hook_name(enum policy_hook h);
@@ -124,6 +125,7 @@ struct policy_subject {
 	const char *rcpt_state;		/* "new" "queued" "active" ... */
 	const struct policy_result *last;	/* rcpt.last, NULL */
 	const char *event_json;		/* log */
+	const char *reason;		/* init, fini */
 };
 
 /* ---- Sources: read once by the main thread, shared by the workers ---- */
@@ -156,6 +158,18 @@ const char *policy_gen_id(const struct policy_gen *g);
 struct conf *policy_gen_conf(const struct policy_gen *g);	/* borrowed */
 bool policy_gen_has(const struct policy_gen *g, enum policy_hook h);	/* any handler or rule at all */
 void policy_session_end(struct policy_gen *g, void **vars);
+/* Runs the handlers of `init`, which may wait; once for each generation, before anything else of it
+ * is called. `reason` is "start" or "reload" and lives on. `done` is called once, maybe before this
+ * returns; `err` is NULL when all went well. After an error the generation is of no use. */
+typedef void policy_inited(void *owner, const struct err *err);
+void policy_gen_init(struct policy_gen *g, const char *reason, policy_inited *done, void *owner);
+void policy_gen_init_cancel(struct policy_gen *g);	/* no `done` any more */
+/* New sessions and attempts begin with it; another has taken its place. `fini` runs when the last
+ * reference is gone, on the event loop, for 5 seconds at most. */
+void policy_gen_activate(struct policy_gen *g);
+void policy_gen_retire(struct policy_gen *g);
+/* The worker ends: runs what is left of `fini`, then calls `done`, maybe before this returns. */
+void policy_stop(struct policy *p, void (*done)(void *owner), void *owner);
 
 enum policy_when { POLICY_NOW, POLICY_LATER };
 typedef void policy_done(void *owner, uint64_t ticket, struct verdict *v);	/* take with verdict_move */

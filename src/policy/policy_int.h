@@ -23,6 +23,8 @@
 #include "policy/policy.h"
 #include "policy/view.h"
 
+#define FINI_MS 5000		/* all of a generation's fini handlers together */
+
 struct event;
 struct matcher;		/* match.c: a compiled matcher, immutable */
 struct rule;		/* rule.c: the actions of one gw.rule */
@@ -71,6 +73,15 @@ struct policy_gen {
 	struct buf *problems;		/* policy_check: collect instead of stopping at the first */
 	int errors;			/* in `problems` */
 	uint64_t instructions_max, steps_max;	/* for each handler */
+
+	/* life.c */
+	bool is_ready;			/* init is through: fini is due at the end */
+	bool was_active, fini_begun;
+	struct policy_subject life;	/* what init and fini look at */
+	uint64_t life_ticket;		/* of the one that waits */
+	policy_inited *inited;
+	void *inited_owner;
+	struct event *fini_timer;	/* it begins; then: it takes too long */
 };
 
 /* ---- One call ---- */
@@ -139,7 +150,7 @@ enum policy_object {	/* what the index means is the object's own affair; mostly 
 	OBJ_HOP, OBJ_HOP_HOST, OBJ_HOP_STS, OBJ_HOP_TLSA, OBJ_HOP_CAPS, OBJ_HOP_TLS, OBJ_HOP_DUTIES,
 	OBJ_HOP_MET, OBJ_HOP_UNMET, OBJ_UNMET,
 	OBJ_RESULT, OBJ_RESULT_HOP, OBJ_LAST, OBJ_BOUNCE, OBJ_BOUNCE_RCPT, OBJ_BOUNCE_REDACT,
-	OBJ_ROUTE, OBJ_EVENT,
+	OBJ_ROUTE, OBJ_EVENT, OBJ_CTX,
 	OBJ_MORE,				/* objects.c may count on from here */
 	OBJ_LIMIT = 64
 };
@@ -290,6 +301,10 @@ struct policy {
 	size_t ngens;
 	size_t waiting;
 	bool freeing;
+	size_t finis;			/* under way */
+	bool is_stopping;
+	void (*stopped)(void *owner);	/* called when the last fini is through; NULL */
+	void *stop_owner;
 	struct policy_stats stats;
 };
 struct policy_source {
@@ -341,6 +356,9 @@ void policy_misc_open(lua_State *L);		/* gw.now random log json sorted_pairs ver
 void policy_check_handler(lua_State *L, int fn_idx, const struct handler *h);
 struct policy_gen *policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf,
     struct buf *problems, struct err *err);	/* policy_gen_new, or for policy_check */
+/* The last reference is gone: true when `fini` has taken it over. */
+bool policy_fini_due(struct policy_gen *g);
+void policy_fini_drop(struct policy_gen *g);	/* the engine goes: without waiting for it */
 void policy_problem(struct policy_gen *g, bool is_error, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -36,7 +36,7 @@ ARGUMENTS = {
     "disconnect": "session", "route": "message, rcpt", "tls_policy": "domain, route",
     "attempt": "message, hop", "ehlo": "message, hop", "unmet": "message, hop, unmet",
     "result": "message, rcpt, result", "bounce": "message, bounce", "dsn": "message, bounce",
-    "log": "event",
+    "log": "event", "init": "ctx", "fini": "ctx",
 }
 
 # What the documents take for granted around a policy.
@@ -200,7 +200,8 @@ def check_hooks(reference):
     for hook, bits in re.findall(r"\[HOOK_(\w+)\] = ([^,]*),", legal):
         real[hook.lower()] = {v.lower() for v in re.findall(r"V\((\w+)\)", bits)}
     for row in re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|([^|]*)\|", section(reference, "While mail comes in") +
-                          section(reference, "While mail is routed and sent"), re.M):
+                          section(reference, "While mail is routed and sent") +
+                          section(reference, "Around a generation"), re.M):
         documented[row[0]] = set(re.findall(r"`(\w+)`", row[2]))
         report(row[1].strip() == ARGUMENTS.get(row[0], ""), f"doc/policy.md arguments of {row[0]}", row[1])
     same("hooks", set(documented), set(real))

@@ -233,7 +233,7 @@ world_for(struct world *w, enum policy_hook hook)
 		s->route = &w->route;
 		return s;
 	}
-	if (hook >= HOOK_MAIL && hook != HOOK_DISCONNECT && hook != HOOK_LOG) {
+	if (hook >= HOOK_MAIL && hook != HOOK_DISCONNECT && hook < HOOK_LOG) {
 		s->msg = w->msg;
 		s->may_edit = live;
 	}

@@ -17,6 +17,7 @@ static const char *const arguments[HOOKS] = {
 	[HOOK_EHLO] = "message, hop", [HOOK_UNMET] = "message, hop, unmet",
 	[HOOK_RESULT] = "message, rcpt, result", [HOOK_BOUNCE] = "message, bounce",
 	[HOOK_DSN] = "message, report", [HOOK_LOG] = "event",
+	[HOOK_INIT] = "ctx", [HOOK_FINI] = "ctx",
 };
 
 /* Loads a handler with this body, with options such as "level = 'advisory'". */
