@@ -1,9 +1,10 @@
 /* An attempt: host after host until one takes the message or none is left.
  *
- *   host_begin -> (judged from DNS alone) -> attempt hook -> connect
+ *   attempt_host -> (judged from DNS alone) -> attempt hook -> connect
  *     -> attempt_ready -> ehlo hook -> judge -> send_start ... send_done -> attempt_end
  *     -> attempt_lost -> next address | in clear | skip
- *   skip: unmet hook (when a duty was not met) -> next host -> ... -> hosts_over -> attempt_end
+ *   skip: unmet hook (when a duty was not met) -> next host
+ *     -> ... -> attempt_hosts_over (conclude.c) -> attempt_end
  *
  * R-48: a host that does not qualify gets QUIT and every remaining one is tried. R-50: nothing is
  * sent to a domain none of whose hosts qualifies. */
@@ -15,10 +16,7 @@
 #include "deliver/deliver_int.h"
 
 #define SEEN_MAX 2048u
-#define PUT_BACK_MAX 20u
 
-static void host_begin(struct attempt *a);
-static void hosts_over(struct attempt *a);
 static void connect_host(struct attempt *a);
 static void judge(struct attempt *a, const struct smtp_client_info *info);
 
@@ -230,229 +228,11 @@ take_hop_verdict(struct attempt *a, struct verdict *v, const char *stage)
 		a->policy_skipped = true;
 		note_seen(a, "skipped-by-policy");
 		a->host++;
-		host_begin(a);
+		attempt_host(a);
 		return false;
 	default:
 		return true;
 	}
-}
-
-/* ---- The end of the list ---- */
-
-static void
-remember_reply(struct attempt *a, int code, const char *status, const char *text, bool is_reply)
-{
-	a->last_code = code;
-	snprintf(a->last_status, sizeof a->last_status, "%s", status == NULL ? "" : status);
-	free(a->last_reply);
-	free(a->last_text);
-	a->last_reply = is_reply ? xstrdup(text) : NULL;
-	a->last_text = is_reply ? NULL : xstrdup(text);
-}
-
-/* hold_unmet: bounces for want of protection may be put off, in case the peer mends. */
-static bool
-may_hold_unmet(const struct attempt *a)
-{
-	return a->conf->queue.hold_unmet_ms > 0 &&
-	    clock_wall_ms() < a->msg->received_ms + a->conf->queue.hold_unmet_ms;
-}
-
-/* Is it known of every host that it will not do? (D1, row 52: one that was only not to be reached
- * may do next time.) */
-static bool
-all_refused(const struct attempt *a)
-{
-	for (size_t i = 0; i < a->nverdicts; i++)
-		if (a->verdicts[i].action != TRUST_SKIP)
-			return false;
-	return true;
-}
-
-static void
-conclude(struct attempt *a)
-{
-	struct trust_conclusion end;
-	struct trust_need need;
-	char *text;
-
-	attempt_need(a, &need);
-	trust_conclude(&need, a->verdicts, a->nverdicts, &end);
-	if (end.end == TRUST_END_DEFER && end.unmet != 0 && a->prep->on_unmet == UNMET_BOUNCE &&
-	    all_refused(a) && a->msg->from[0] != '\0')
-		end.end = TRUST_END_BOUNCE;
-	if (end.end == TRUST_END_BOUNCE && (may_hold_unmet(a) ||
-	    (a->prep->on_unmet == UNMET_DEFER && !(a->msg->flags & MSG_REQUIRETLS))))
-		end.end = TRUST_END_DEFER;
-	end.status[0] = end.end == TRUST_END_BOUNCE ? '5' : '4';
-	if (a->lost_stage != NULL && (end.reason == TRUST_UNREACHABLE || end.reason == TRUST_PROTOCOL)) {
-		bool nonsense = a->lost_by_nonsense;
-
-		text = xasprintf("%s: %s", nonsense ? trust_reason_text(TRUST_PROTOCOL) : "the connection was lost",
-		    a->last_text != NULL ? a->last_text : "no reply");
-		attempt_all(a, OUT_DEFERRED, 0, nonsense ? "4.5.0" : "4.4.2", a->lost_stage,
-		    nonsense ? trust_reason_word(TRUST_PROTOCOL) : "connection-lost", text);
-		free(text);
-		return;
-	}
-	if (end.reason == TRUST_UNREACHABLE && a->last_reply != NULL) {
-		/* A host that says 5yz before any transaction says it of itself, not of the message,
-		 * which stays: its status is of class 4 as long as it does (RFC 3464 2.3.4). */
-		if (end.end != TRUST_END_BOUNCE && a->last_status[0] == '5')
-			a->last_status[0] = '4';
-		attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, a->last_code,
-		    a->last_status[0] != '\0' ? a->last_status : end.status, "connect",
-		    trust_reason_word(end.reason), a->last_text);
-		for (size_t i = 0; i < a->item->n; i++)
-			if (a->item->rcpts[i].out.reply == NULL)
-				a->item->rcpts[i].out.reply = xstrdup(a->last_reply);
-		return;
-	}
-	text = a->last_text != NULL ? xasprintf("%s: %s", trust_reason_text(end.reason), a->last_text) :
-	    xstrdup(trust_reason_text(end.reason));
-	attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, 0, end.status,
-	    end.unmet != 0 ? "tls" : "connect", trust_reason_word(end.reason), text);
-	free(text);
-}
-
-/* A notice about tagged mail is not to be lost for want of REQUIRETLS on its way (R-85, D3, D6):
- * when no host qualifies there is a second pass, with less. trust_decide knows what is allowed. */
-static bool
-has_last_resort(const struct attempt *a)
-{
-	return !a->last_resort && a->msg->from[0] == '\0' && (a->msg->flags & MSG_REQUIRETLS) &&
-	    a->conf->dsn.protect != DSN_PROTECT_STRICT;
-}
-
-/* No host of this pass came to the point where a message could have been sent, and none for a reason
- * that has to do with this message: its neighbours would fare no better. */
-static bool
-nobody_answered(const struct attempt *a)
-{
-	for (size_t i = 0; i < a->nverdicts; i++)
-		if (a->verdicts[i].reason != TRUST_UNREACHABLE)
-			return false;
-	return !a->saw_ready && !a->policy_skipped;
-}
-
-/* As if it had not begun: nothing of it is decided, and it has not been here too often. */
-static bool
-may_begin_anew(const struct attempt *a)
-{
-	if (a->dest->d->draining || a->item->put_back >= PUT_BACK_MAX)
-		return false;
-	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind != OUT_NONE || a->item->rcpts[i].withdrawn)
-			return false;
-	return true;
-}
-
-/* One more connection was not to be had while others to this destination work, rest or may come about:
- * that is a limit of theirs, not a failure of this message, which goes back to the head of the queue
- * and is tried again when one of the others has a place. That happens so often and no more. If those
- * fail, too, the last of them finds nobody beside it, and what waits is deferred with it. */
-static bool
-may_put_back(const struct attempt *a)
-{
-	return nobody_answered(a) && may_begin_anew(a) && a->dest->nconns > 0;
-}
-
-static void
-put_back(struct attempt *a)
-{
-	struct dest *t = a->dest;
-	struct item *it = a->item;
-
-	it->put_back++;
-	a->item = NULL;
-	a->over = true;
-	dest_attempt_over(t);
-	attempt_free(a);
-	dest_put_back(t, it);
-}
-
-/* The policy that stands in the way may have been replaced meanwhile (rows 20 to 22 and 25; S-66). */
-static bool
-wants_recheck(const struct attempt *a)
-{
-	if (a->sts_rechecked || a->hosts->sts_mode == STS_NONE || a->last_resort)
-		return false;
-	for (size_t i = 0; i < a->nverdicts; i++)
-		if (a->verdicts[i].status[0] == '5')
-			return dest_sts_domain(a->dest, a->prep->route) != NULL;
-	return false;
-}
-
-static void
-rechecked(void *owner, uint64_t ticket, enum sts_mode mode, struct sts_known *known)
-{
-	struct attempt *a = owner;
-	const struct sts_known *old = a->hosts->sts;
-	uint64_t before = work_begin(a->msg->id);
-
-	a->sts_ticket = 0;
-	if (mode != a->hosts->sts_mode || (known == NULL) != (old == NULL) ||
-	    (known != NULL && strcmp(known->id, old->id) != 0)) {
-		log_info("MTA-STS policy changed, trying again", LOG_ID("message", a->msg->id),
-		    LOG_S("domain", a->dest->next_hop), LOG_S("mode", sts_mode_name(mode)));
-		dest_look_again(a->dest);
-		if (may_begin_anew(a)) {
-			put_back(a);
-		} else {
-			attempt_all(a, OUT_DEFERRED, 0, "4.7.5", "policy", "sts-changed",
-			    "the domain's MTA-STS policy has just changed");
-			attempt_end(a);
-		}
-	} else {
-		hosts_over(a);
-	}
-	work_end(before);
-}
-
-static void
-hosts_over(struct attempt *a)
-{
-	struct outcome like = { 0 };
-
-	if (a->nverdicts == 0) {
-		attempt_all(a, OUT_DEFERRED, 0, a->policy_skipped ? "4.7.1" : "4.4.1", "policy",
-		    a->policy_skipped ? "skipped-by-policy" : "no-host",
-		    a->policy_skipped ? "a policy skipped every host" : "no host could be tried");
-		attempt_end(a);
-		return;
-	}
-	if (wants_recheck(a)) {
-		a->sts_rechecked = true;
-		a->sts_ticket = sts_find(a->d->env.sts, dest_sts_domain(a->dest, a->prep->route),
-		    rechecked, a);
-		return;
-	}
-	if (has_last_resort(a) && all_refused(a)) {
-		a->last_resort = true;
-		a->nverdicts = 0;
-		a->host = 0;
-		host_begin(a);
-		return;
-	}
-	if (may_put_back(a)) {
-		dest_full(a->dest, a->dest->nconns);
-		log_debug("destination takes no more connections", LOG_S("domain", a->dest->next_hop),
-		    LOG_U("limit", a->dest->limit),
-		    LOG_S("why", a->last_text != NULL ? a->last_text : a->last_reply));
-		put_back(a);
-		return;
-	}
-	conclude(a);
-	if (nobody_answered(a) && a->dest->nconns == 0 && a->item->rcpts[0].out.kind == OUT_DEFERRED) {
-		/* What waits behind this item would wait for the same timeouts and refusals. What owes
-		 * more may come back without a connection (an insecure MX), so it is asked for itself. */
-		outcome_set(&like, OUT_DEFERRED, 0, a->item->rcpts[0].out.status, "connect", "unreachable",
-		    a->last_reply != NULL ? a->last_reply : a->last_text);
-		dest_away(a->dest);
-		dest_fail_waiting(a->dest, &like, &a->item->duties);
-		outcome_clear(&like);
-	}
-	attempt_end(a);
 }
 
 /* ---- Skipping a host ---- */
@@ -508,7 +288,7 @@ relax(struct attempt *a, struct verdict *v)
 		    LOG_S("handler", v->handler), LOG_S("why", err.text));
 		drop_conn(a);
 		a->host++;
-		host_begin(a);
+		attempt_host(a);
 		return;
 	}
 	a->relax_pending = left;
@@ -555,7 +335,7 @@ after_unmet(struct attempt *a, struct verdict *v)
 	default:
 		drop_conn(a);
 		a->host++;
-		host_begin(a);
+		attempt_host(a);
 	}
 }
 
@@ -581,16 +361,27 @@ attempt_skip(struct attempt *a, const struct trust_verdict *v)
 	else
 		a->record->row = v->row;
 	if (v->unmet != 0 && v->reason != TRUST_UNREACHABLE && a->relaxed_to == DUTY_RELAX_NONE &&
-	    !has_last_resort(a)) {
+	    !attempt_has_last_resort(a)) {
 		ask_about_hop(a, HOOK_UNMET, after_unmet);
 		return;
 	}
 	drop_conn(a);
 	a->host++;
-	host_begin(a);
+	attempt_host(a);
 }
 
 /* ---- One host ---- */
+
+static void
+remember_reply(struct attempt *a, int code, const char *status, const char *text, bool is_reply)
+{
+	a->last_code = code;
+	snprintf(a->last_status, sizeof a->last_status, "%s", status == NULL ? "" : status);
+	free(a->last_reply);
+	free(a->last_text);
+	a->last_reply = is_reply ? xstrdup(text) : NULL;
+	a->last_text = is_reply ? NULL : xstrdup(text);
+}
 
 static void
 stage_failed(struct attempt *a, enum hop_stage stage)
@@ -686,8 +477,8 @@ after_attempt_hook(struct attempt *a, struct verdict *v)
 		connect_host(a);
 }
 
-static void
-host_begin(struct attempt *a)
+void
+attempt_host(struct attempt *a)
 {
 	const struct host *h;
 	struct trust_need need;
@@ -705,7 +496,7 @@ host_begin(struct attempt *a)
 	    !dns_status_is_failure(present(a)->addr_status))
 		a->host++;
 	if (a->host >= a->hosts->n) {
-		hosts_over(a);
+		attempt_hosts_over(a);
 		return;
 	}
 	h = present(a);
@@ -862,7 +653,7 @@ attempt_start(struct dest *t, struct item *it)
 	} else {
 		MUST(a->prep != NULL && a->hosts != NULL);
 		a->verdicts = xcalloc(a->hosts->n, sizeof *a->verdicts);
-		host_begin(a);
+		attempt_host(a);
 	}
 	work_end(before);
 }

@@ -2,7 +2,7 @@
  * them. One struct deliver for each worker; a destination (route and next-hop domain) belongs to
  * exactly one worker, so its order, its concurrency limit and its connections need no lock.
  *
- * The check that matters (I2) is in attempt.c: may_send, on the live connection, immediately
+ * The check that matters (I2) is in send.c: may_send, on the live connection, immediately
  * before MAIL. A pooled connection is taken only if trust_decide says SEND for this message on
  * what is true of that connection and of the lookup that led there. */
 #ifndef DELIVER_DELIVER_H

@@ -351,6 +351,10 @@ bool attempt_withdraw(struct attempt *a, uint32_t num);
 /* Does any duty at any hop of this attempt ask for REQUIRETLS? */
 bool attempt_is_tagged(const struct attempt *a);
 void attempt_ask(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *));
+void attempt_host(struct attempt *a);		/* begins with a->host, or ends the list */
+/* conclude.c */
+void attempt_hosts_over(struct attempt *a);	/* none of them took it */
+bool attempt_has_last_resort(const struct attempt *a);
 /* send.c */
 void send_start(struct attempt *a);		/* conn is ready and trust_decide said SEND */
 void send_done(struct attempt *a, const struct smtp_txn_result *r);	/* from conn.c */

@@ -1,5 +1,6 @@
 libsallyport_a_SOURCES += \
 	src/deliver/attempt.c \
+	src/deliver/conclude.c \
 	src/deliver/conn.c \
 	src/deliver/dane.c \
 	src/deliver/deliver.c src/deliver/deliver.h src/deliver/deliver_int.h \
