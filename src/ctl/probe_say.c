@@ -240,7 +240,7 @@ stage_name(enum hop_stage s)
 	static const char *const names[] = { [HOP_NOT_TRIED] = "not-tried", [HOP_UNREACHABLE] = "unreachable",
 		[HOP_NO_STARTTLS] = "no-starttls", [HOP_STARTTLS_TEMPFAIL] = "starttls-tempfail",
 		[HOP_HANDSHAKE_FAILED] = "handshake-failed", [HOP_TLS] = "tls", [HOP_NO_ESMTP] = "no-esmtp",
-		[HOP_BROKE_PROTOCOL] = "protocol" };
+		[HOP_BROKE_PROTOCOL] = "protocol", [HOP_HANDSHAKE_TIMEOUT] = "handshake-timeout" };
 
 	return names[s];
 }

@@ -383,6 +383,12 @@ remember_reply(struct attempt *a, int code, const char *status, const char *text
 	a->last_text = is_reply ? NULL : xstrdup(text);
 }
 
+static bool
+is_handshake(enum hop_stage stage)
+{
+	return stage == HOP_HANDSHAKE_FAILED || stage == HOP_HANDSHAKE_TIMEOUT;
+}
+
 static void
 stage_failed(struct attempt *a, enum hop_stage stage)
 {
@@ -403,8 +409,8 @@ stage_failed(struct attempt *a, enum hop_stage stage)
 	if (v.action == TRUST_SEND || v.action == TRUST_CLEAR || v.action == TRUST_CONNECT) {
 		/* It would have done, had it lived. */
 		v.action = TRUST_SKIP_TEMP;
-		v.reason = stage == HOP_HANDSHAKE_FAILED ? TRUST_HANDSHAKE : TRUST_UNREACHABLE;
-		snprintf(v.status, sizeof v.status, stage == HOP_HANDSHAKE_FAILED ? "4.7.5" : "4.4.1");
+		v.reason = is_handshake(stage) ? TRUST_HANDSHAKE : TRUST_UNREACHABLE;
+		snprintf(v.status, sizeof v.status, "%s", is_handshake(stage) ? "4.7.5" : "4.4.1");
 	}
 	attempt_skip(a, &v);
 }

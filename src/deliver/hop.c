@@ -18,6 +18,8 @@ hop_stage_of_end(enum smtp_client_end why, int code)
 		return code >= 500 ? HOP_HANDSHAKE_FAILED : HOP_STARTTLS_TEMPFAIL;
 	case SMTP_END_HANDSHAKE:
 		return HOP_HANDSHAKE_FAILED;
+	case SMTP_END_HANDSHAKE_TIMEOUT:
+		return HOP_HANDSHAKE_TIMEOUT;
 	case SMTP_END_EHLO:
 		return code >= 500 ? HOP_NO_ESMTP : HOP_UNREACHABLE;
 	case SMTP_END_PROTOCOL:

@@ -436,7 +436,8 @@ on_closed(void *owner, enum net_why why, const char *text)
 	if (c->state == CL_CONNECT)
 		end = SMTP_END_CONNECT;
 	else if (c->state == CL_HANDSHAKE && why != NET_LOCAL)
-		end = SMTP_END_HANDSHAKE;	/* the host's, which may bounce a message that owes TLS */
+		/* The host's, which may bounce a message that owes TLS; one that is only slow may not. */
+		end = why == NET_TIMEOUT ? SMTP_END_HANDSHAKE_TIMEOUT : SMTP_END_HANDSHAKE;
 	else if (why == NET_TIMEOUT)
 		end = SMTP_END_TIMEOUT;
 	client_end(c, end, 0, "", text);

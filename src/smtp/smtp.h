@@ -210,6 +210,7 @@ enum smtp_client_end {	/* why a connection is not (or no longer) usable */
 	SMTP_END_EHLO,
 	SMTP_END_STARTTLS,	/* refused; for good or (454) for now, see reply */
 	SMTP_END_HANDSHAKE,
+	SMTP_END_HANDSHAKE_TIMEOUT,	/* it began and did not end */
 	SMTP_END_PROTOCOL,	/* nonsense: early or endless replies, octets behind STARTTLS's 220 */
 	SMTP_END_LOST,		/* closed or reset in the middle */
 	SMTP_END_TIMEOUT,

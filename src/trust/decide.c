@@ -216,6 +216,8 @@ refuse_connection(const struct trust_need *need, const struct trust_facts *f, un
 {
 	if (f->stage == HOP_STARTTLS_TEMPFAIL)
 		say(v, TRUST_SKIP_TEMP, TRUST_TLS_TEMPFAIL, "4.7.0");	/* D1, rows 4 and 15 */
+	else if (f->stage == HOP_HANDSHAKE_TIMEOUT)
+		say(v, TRUST_SKIP_TEMP, TRUST_HANDSHAKE, "4.7.5");	/* D1 */
 	else if (f->stage == HOP_NO_STARTTLS)
 		skip(need, v, TRUST_NO_TLS, "7.10", "7.10", by_domain);
 	else if (f->stage == HOP_NO_ESMTP)
@@ -261,7 +263,7 @@ judge(const struct trust_need *need, const struct trust_facts *f, bool without_s
 		refuse_connection(need, f, by_domain, v);
 		return;
 	}
-	if (f->stage == HOP_HANDSHAKE_FAILED) {
+	if (f->stage == HOP_HANDSHAKE_FAILED || f->stage == HOP_HANDSHAKE_TIMEOUT) {
 		say(v, TRUST_CLEAR, TRUST_HANDSHAKE, "");	/* R-65; nothing is owed */
 		return;
 	}
@@ -304,6 +306,7 @@ h_state(const struct trust_need *need, const struct trust_facts *f)
 	case HOP_NO_ESMTP:
 		return H1;
 	case HOP_HANDSHAKE_FAILED:
+	case HOP_HANDSHAKE_TIMEOUT:
 		return H2;
 	case HOP_STARTTLS_TEMPFAIL:
 		return H2_454;

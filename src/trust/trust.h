@@ -25,6 +25,7 @@ enum hop_stage {
 	HOP_TLS,		/* H3 to H5: TLS is up, see verified and lists_requiretls */
 	HOP_NO_ESMTP,		/* EHLO refused for good, HELO only */
 	HOP_BROKE_PROTOCOL,	/* spoke nonsense, or out of turn: H0 with another reason */
+	HOP_HANDSHAKE_TIMEOUT,	/* H2, and it may do better next time (D1) */
 };
 
 enum mx_trust {

@@ -165,10 +165,10 @@ WAYS = [
         tagged="B5.7.10", no="D"),
     Way("handshake-in-clear", ("X-33",), {"HANDSHAKE": handshake_reply(b"500 5.5.2 what?\r\n")}, plain="D",
         tagged="B5.7.10", no="D"),
-    Way("handshake-hangs", ("X-33", "X-44"), {"HANDSHAKE": hang}, plain="D", tagged="B5.7.10", no="D"),
+    Way("handshake-hangs", ("X-33", "X-44"), {"HANDSHAKE": hang}, plain="D", tagged="Q", no="D"),
     Way("handshake-drips", ("X-44",), {"HANDSHAKE": handshake_reply(b"", drip(
         b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb" + b"\x03" * 100))},
-        plain="D", tagged="B5.7.10", no="D"),
+        plain="D", tagged="Q", no="D"),
     Way("handshake-closes", ("X-33",), {"HANDSHAKE": handshake_reply(b"")}, plain="D", tagged="B5.7.10", no="D"),
     Way("handshake-resets", ("X-33",), {"HANDSHAKE": handshake_reply(b"", rst)}, plain="D", tagged="B5.7.10", no="D"),
     Way("tls-1.0-only", ("X-33",), tls_max=ssl.TLSVersion.TLSv1, ciphers="DEFAULT:@SECLEVEL=0", plain="D",

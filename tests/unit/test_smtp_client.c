@@ -322,7 +322,7 @@ static const struct script_case cases[] = {
 	    "ended HANDSHAKE 0;" },
 	{ "silence instead of a handshake", F_STARTTLS | F_SHORT_HANDSHAKE, 0, 0,
 	    HELLO "S:250-mx\nS:250 STARTTLS\nC:STARTTLS\nS:220 go\nW\nZ",
-	    "ended HANDSHAKE 0;" },
+	    "ended HANDSHAKE_TIMEOUT 0;" },
 	{ "EHLO refused inside TLS: HELO", F_STARTTLS, 0, 0, HELLO "S:250-mx\nS:250 STARTTLS\nC:STARTTLS\nS:220 go\nT\n"
 	    "C:EHLO gw.example.org\nS:502 no\nC:HELO gw.example.org\nS:250 mx\nC:QUIT\nX",
 	    "ready ext=0 starttls tls before=128;" },
@@ -608,8 +608,10 @@ static void
 on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *info, int code,
     const char *status, const char *text)
 {
-	static const char *const names[] = { "CONNECT", "GREETING", "EHLO", "STARTTLS", "HANDSHAKE",
-		"PROTOCOL", "LOST", "TIMEOUT", "QUIT" };
+	static const char *const names[] = { [SMTP_END_CONNECT] = "CONNECT", [SMTP_END_GREETING] = "GREETING",
+		[SMTP_END_EHLO] = "EHLO", [SMTP_END_STARTTLS] = "STARTTLS", [SMTP_END_HANDSHAKE] = "HANDSHAKE",
+		[SMTP_END_HANDSHAKE_TIMEOUT] = "HANDSHAKE_TIMEOUT", [SMTP_END_PROTOCOL] = "PROTOCOL",
+		[SMTP_END_LOST] = "LOST", [SMTP_END_TIMEOUT] = "TIMEOUT", [SMTP_END_QUIT] = "QUIT" };
 
 	ck_assert_ptr_nonnull(text);
 	buf_printf(&o.events, "ended %s ", names[why]);

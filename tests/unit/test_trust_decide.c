@@ -10,7 +10,7 @@
 
 /* ---- the table ---- */
 
-enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO, H_NONSENSE };	/* HX: not tried */
+enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO, H_NONSENSE, H_SLOW };	/* HX: not tried */
 
 /* Domains of the table's second column. */
 enum domain { DANE, UNUSABLE, TLSA_BAD, SIGNED, STS_OK, STS_NOT, TEST_OK, TEST_NOT, PLAIN, STS_LOST,
@@ -49,6 +49,7 @@ facts_of(enum domain d, int h)
 	case H_HELO: f.stage = HOP_NO_ESMTP; return f;
 	case H_NONSENSE: f.stage = HOP_BROKE_PROTOCOL; return f;
 	case H2: f.stage = HOP_HANDSHAKE_FAILED; return f;
+	case H_SLOW: f.stage = HOP_HANDSHAKE_TIMEOUT; return f;
 	case H2T: f.stage = HOP_STARTTLS_TEMPFAIL; return f;
 	default: f.stage = HOP_TLS;
 	}
@@ -88,6 +89,7 @@ static const struct row {
 	{ "row 1: dane, unreachable", DANE, H0, { F("4.4.1") }, { F("4.4.1") }, { F("4.4.1") } },
 	{ "row 2: dane, no starttls", DANE, H1, { SKIP("4.7.10") }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 3: dane, handshake", DANE, H2, { SKIP("4.7.5") }, { RECONNECT }, { SKIP("5.7.10") } },
+	{ "row 3: dane, handshake times out (D1)", DANE, H_SLOW, { F("4.7.5") }, { RECONNECT }, { F("4.7.5") } },
 	{ "row 4: dane, 454", DANE, H2T, { F("4.7.0") }, { SEND_CLEAR }, { F("4.7.0") } },
 	{ "row 5: dane, no match", DANE, H3, { SKIP("4.7.5") }, { SEND_TLS }, { SKIP("5.7.10") } },
 	{ "row 6: dane, no match, pkix valid", DANE, H3_PKIX, { SKIP("4.7.5") }, { SEND_TLS },
@@ -109,6 +111,8 @@ static const struct row {
 	{ "row 14: signed, helo only", SIGNED, H_HELO, { SEND_CLEAR }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 1: dane, nonsense (X-32)", DANE, H_NONSENSE, { F("4.5.0") }, { F("4.5.0") }, { F("4.5.0") } },
 	{ "row 15: signed, handshake", SIGNED, H2, { RECONNECT }, { RECONNECT }, { SKIP("5.7.10") } },
+	{ "row 15: signed, handshake times out (D1)", SIGNED, H_SLOW, { RECONNECT }, { RECONNECT },
+	    { F("4.7.5") } },
 	{ "row 15: signed, 454", SIGNED, H2T, { SEND_CLEAR }, { SEND_CLEAR }, { F("4.7.0") } },
 	{ "row 16: signed, unverified", SIGNED, H3, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.10") } },
 	{ "row 16: signed, old tls (R-57)", SIGNED, H_OLD, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.10") } },
@@ -117,6 +121,8 @@ static const struct row {
 	{ "row 19: sts, unreachable", STS_OK, H0, { F("4.4.1") }, { F("4.4.1") }, { F("4.4.1") } },
 	{ "row 20: sts, no starttls", STS_OK, H1, { SKIP("4.7.10") }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 21: sts, handshake", STS_OK, H2, { SKIP("4.7.5") }, { RECONNECT }, { SKIP("5.7.10") } },
+	{ "row 21: sts, handshake times out (D1)", STS_OK, H_SLOW, { F("4.7.5") }, { RECONNECT },
+	    { F("4.7.5") } },
 	{ "row 21: sts, 454 (D1)", STS_OK, H2T, { F("4.7.0") }, { SEND_CLEAR }, { F("4.7.0") } },
 	{ "row 22: sts, unverified", STS_OK, H3, { SKIP("4.7.5") }, { SEND_TLS }, { SKIP("5.7.10") } },
 	{ "row 23: sts, no keyword", STS_OK, H4, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.30") } },
@@ -139,6 +145,8 @@ static const struct row {
 	{ "row 32: plain, unreachable (R-42)", PLAIN, H0, { F("4.4.1") }, { F("4.4.1") }, { SKIP("5.7.10") } },
 	{ "row 33: plain, no starttls", PLAIN, H1, { SEND_CLEAR }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 34: plain, handshake", PLAIN, H2, { RECONNECT }, { RECONNECT }, { SKIP("5.7.10") } },
+	{ "row 34: plain, handshake times out", PLAIN, H_SLOW, { RECONNECT }, { RECONNECT },
+	    { SKIP("5.7.10") } },
 	{ "row 34: plain, 454", PLAIN, H2T, { SEND_CLEAR }, { SEND_CLEAR }, { SKIP("5.7.10") } },
 	{ "row 34: plain, unverified", PLAIN, H3, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.10") } },
 	{ "row 34: plain, verified", PLAIN, H4, { SEND_TLS }, { SEND_TLS }, { SKIP("5.7.10") } },
@@ -256,6 +264,7 @@ static const struct admin_case {
 	{ "row 50: encrypt, no starttls", H1, 1, 0, false, { SKIP("4.7.10") } },
 	{ "row 50: encrypt, no starttls, No", H1, 1, 0, true, { SKIP("4.7.10") } },
 	{ "row 50: encrypt, handshake", H2, 1, 0, false, { SKIP("4.7.10") } },
+	{ "row 15: encrypt, handshake times out", H_SLOW, 1, 0, false, { F("4.7.5") } },
 	{ "row 50: encrypt, handshake, No", H2, 1, 0, true, { SKIP("4.7.10") } },
 	{ "row 50: verify, unverified", H3, 3, 0, false, { SKIP("4.7.10") } },
 	{ "row 50: verify, unverified, No", H3, 3, 0, true, { SKIP("4.7.10") } },
@@ -402,7 +411,7 @@ nth_facts(unsigned n)
 	struct trust_facts f;
 
 #define TAKE(count) (n % (count)); n /= (count)
-	f.stage = TAKE(8);
+	f.stage = TAKE(9);
 	f.mx = TAKE(7);		/* the last two: hosts that the configuration names */
 	f.is_fixed_host = f.mx >= 5;
 	if (f.is_fixed_host)
@@ -419,7 +428,7 @@ nth_facts(unsigned n)
 	f.refuses_parameter = TAKE(2);
 	return f;
 }
-#define ALL_FACTS (8u * 7 * 4 * 4 * 4 * 128)
+#define ALL_FACTS (9u * 7 * 4 * 4 * 4 * 128)
 
 /* Written again, apart from decide.c, and only as far as a SEND is concerned: what each duty means
  * in duties.h. Laxer than decide.c where the facts contradict each other. */
@@ -488,7 +497,7 @@ check_one(const struct trust_need *need, const struct trust_facts *f)
 		HOLDS((must & ~v.owed) == 0);
 		HOLDS((v.unmet) == 0);
 		HOLDS(f->stage != HOP_NOT_TRIED && f->stage != HOP_UNREACHABLE && f->stage != HOP_BROKE_PROTOCOL &&
-		    f->stage != HOP_HANDSHAKE_FAILED);
+		    f->stage != HOP_HANDSHAKE_FAILED && f->stage != HOP_HANDSHAKE_TIMEOUT);
 		HOLDS(v.status[0] == '\0');
 		if (f->sts == STS_ENFORCE && !f->sts_matches)
 			HOLDS(waived || relaxed);
@@ -502,9 +511,12 @@ check_one(const struct trust_need *need, const struct trust_facts *f)
 	if (v.action == TRUST_SEND && (v.owed & DUTY_PROPAGATE) != 0 && !f->asserts_propagate && !waived)
 		HOLDS(v.with_requiretls);
 	if (v.action == TRUST_CLEAR)
-		HOLDS(f->stage == HOP_HANDSHAKE_FAILED && (v.owed & ~DUTY_SECURE_LOOKUP) == 0);
+		HOLDS((f->stage == HOP_HANDSHAKE_FAILED || f->stage == HOP_HANDSHAKE_TIMEOUT) &&
+		    (v.owed & ~DUTY_SECURE_LOOKUP) == 0);
 	if (v.action == TRUST_CONNECT)
 		HOLDS(f->stage == HOP_NOT_TRIED);
+	if (v.action == TRUST_SKIP)
+		HOLDS(f->stage != HOP_HANDSHAKE_TIMEOUT || (v.unmet & DUTY_ENCRYPT) == 0);
 	if (v.action == TRUST_SKIP)
 		HOLDS(v.unmet != 0 && (v.unmet & ~v.owed) == 0 && v.status[0] != '\0');
 	if (v.action == TRUST_SKIP_TEMP)
@@ -575,6 +587,8 @@ static const struct conclude_case {
 	{ "no tls anywhere", SIGNED, H1, SIGNED, H2, 15, false, TRUST_END_BOUNCE, "5.7.10" },
 	{ "row 52: one is unreachable", SIGNED, H4, SIGNED, H0, 15, false, TRUST_END_DEFER, "4.4.1" },
 	{ "row 52: 454 on one (D1)", SIGNED, H2T, SIGNED, H4, 15, false, TRUST_END_DEFER, "4.7.0" },
+	{ "row 52: a handshake that timed out on one (D1)", SIGNED, H1, SIGNED, H_SLOW, 15, false,
+	    TRUST_END_DEFER, "4.7.5" },
 	{ "tlsa look-up failed on one", TLSA_BAD, HX, SIGNED, H4, 15, false, TRUST_END_DEFER, "4.4.3" },
 	{ "admin alone", SIGNED, H1, SIGNED, H3, 3 << 4, false, TRUST_END_DEFER, "4.7.10" },
 	{ "dane alone", DANE, H3, DANE, H3, 0, false, TRUST_END_DEFER, "4.7.5" },
