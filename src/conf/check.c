@@ -56,6 +56,15 @@ tls_after(struct reader *r, void *base, const json_t *given)
 }
 
 void
+tlsrpt_after(struct reader *r, void *base, const json_t *given)
+{
+	struct conf *c = base;
+
+	if ((c->tlsrpt.organization == NULL) != (c->tlsrpt.contact == NULL))
+		reader_error(r, "organization and contact are needed both, or none of them");
+}
+
+void
 grant_after(struct reader *r, void *item, const json_t *given)
 {
 	struct conf_grant *g = item;

@@ -120,6 +120,12 @@ struct conf {
 	struct {
 		int64_t keep_ms;	/* 0: for ever */
 	} evidence;
+	struct {			/* reports of TLS results; nothing is counted without the first two */
+		char *organization, *contact;
+		bool send;
+		int64_t keep_ms;
+		unsigned max_domains;
+	} tlsrpt;
 	struct {
 		char **load;		/* absolute paths */
 		size_t nload;

@@ -158,6 +158,7 @@ char *route_host_text(const struct route_host *h);
 void listener_after(struct reader *r, void *item, const json_t *given);
 void route_after(struct reader *r, void *item, const json_t *given);
 void grant_after(struct reader *r, void *item, const json_t *given);
+void tlsrpt_after(struct reader *r, void *base, const json_t *given);
 void tls_after(struct reader *r, void *base, const json_t *given);
 void conf_complete(struct conf *c);		/* defaults that depend on other settings */
 void conf_check(struct reader *r);		/* cross references */

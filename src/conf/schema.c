@@ -226,6 +226,23 @@ const struct setting conf_schema[] = {
   .text = "How long evidence is kept; older rows are removed while the gateway is idle, and the rest can "
 	  "still be verified. 0s: for ever. A change needs a restart." },
 
+{ "tlsrpt", T_SECTION, NULL, .after = tlsrpt_after,
+  .text = "Reports to recipient domains about TLS on the way to them (RFC 8460). Sessions are counted, and "
+	  "reports made, when organization and contact are both given." },
+{ "tlsrpt.organization", T_TEXT, NULL, .kind = &kind_plain, AT(conf, tlsrpt.organization),
+  .text = "Who reports, as people call you: \"Acme Ltd\"." },
+{ "tlsrpt.contact", T_TEXT, NULL, .kind = &kind_mailbox, AT(conf, tlsrpt.contact),
+  .text = "Whom to ask about a report; its domain is the one that reports are submitted for." },
+{ "tlsrpt.send", T_BOOL, "true", AT(conf, tlsrpt.send),
+  .text = "Whether this gateway sends its reports. With several gateways on one queue, false on all but those "
+	  "that may; each report is sent once all the same." },
+{ "tlsrpt.keep", T_DURATION, "\"30d\"", .min = 2 * (int64_t)DAY, .max = 3650 * (int64_t)DAY,
+  AT(conf, tlsrpt.keep_ms),
+  .text = "How long the counts of a day are kept. A change needs a restart." },
+{ "tlsrpt.max_domains", T_NUMBER, "10000", .min = 1, .max = 10000000, AT(conf, tlsrpt.max_domains),
+  .text = "Domains that are counted in one day; the log says when more are left out. A change needs a "
+	  "restart." },
+
 { "delivery", T_SECTION, NULL, .text = "Connections to other hosts." },
 { "delivery.ipv4", T_BOOL, "true", AT(conf, delivery.ipv4), .text = "Use IPv4." },
 { "delivery.ipv6", T_BOOL, "true", AT(conf, delivery.ipv6), .text = "Use IPv6." },

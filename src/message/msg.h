@@ -33,6 +33,7 @@ enum msg_flags {
 	MSG_HAS_8BIT = 8,	/* content has octets above 127 */
 	MSG_UTF8_HEADER = 16,	/* such octets in the header section */
 	MSG_LONG_LINES = 32,	/* a line above 998 octets */
+	MSG_REPORT = 64,	/* this gateway wrote it: a report of TLS results (RFC 8460) */
 };
 
 /* Content as it is stored: header and body with CRLF line ends and no dot-stuffing, without the

@@ -106,6 +106,52 @@ struct store_policy {		/* MTA-STS; heap strings */
 	int64_t fetched_ms, expires_ms;	/* wall */
 };
 void store_policy_free(struct store_policy *p);
+
+/* TLS reports (RFC 8460). One session under one policy; heap strings, NULL where it is not known. What
+ * comes from others is printable ASCII by now. */
+struct store_tlsrpt_count {
+	char *domain;			/* whose TLSRPT record would ask for the report; A-labels */
+	int64_t day;			/* since 1970-01-01, UTC */
+	const char *type;		/* static: "sts", "tlsa", "no-policy-found" */
+	char *policy_domain, *strings, *mx_hosts;	/* the last two are JSON arrays */
+	const char *result;		/* static: a result-type; NULL: success */
+	char *sending_ip, *mx, *helo, *receiving_ip, *reason;
+};
+void store_tlsrpt_count_free(struct store_tlsrpt_count *v, size_t n);	/* an array, on the heap */
+
+enum store_tlsrpt_state {	/* of a domain's day; the numbers are in the database */
+	TLSRPT_OPEN,		/* to be reported when it is over */
+	TLSRPT_DELIVERED,
+	TLSRPT_GIVEN_UP,
+	TLSRPT_UNWANTED,	/* the domain has no TLSRPT record */
+};
+struct store_tlsrpt_day {
+	char *domain;
+	int64_t day;
+	unsigned tries;			/* as it was marked last */
+	int64_t first_ms;
+	char *policies;			/* a JSON array, as RFC 8460 section 4.4 has it */
+};
+/* About days that are over. CLAIM takes open ones whose next_ms has come, for one node: nobody else gets
+ * them before lease_until_ms, and what is counted from then on goes to a later day. MARK ends a claim:
+ * with a state, or open again with the next_ms before which nobody gets it. */
+struct store_tlsrpt {
+	enum { STORE_TLSRPT_CLAIM, STORE_TLSRPT_MARK } verb;
+	char *node;			/* who asks; heap, like all strings here */
+	int64_t lease_until_ms;		/* CLAIM, wall */
+	unsigned limit;			/* CLAIM: 100 at most */
+	char *domain;			/* MARK */
+	int64_t day;
+	enum store_tlsrpt_state state;
+	unsigned tries;
+	int64_t first_ms, next_ms;
+	char *note;			/* for people: what the receiver said; NULL */
+	/* the answer */
+	struct store_tlsrpt_day *days;	/* CLAIM */
+	size_t n;			/* of those; MARK: 0 when the claim was not, or no longer, this node's */
+};
+void store_tlsrpt_free(struct store_tlsrpt *r);
+
 struct store_result {
 	struct mail mail;
 	uint64_t message;
@@ -115,6 +161,9 @@ struct store_result {
 	size_t nnotices;
 	char *audit;			/* evidence of a relax and nothing else, heap (with n = 0) */
 	struct store_policy *sts;	/* a policy to keep and nothing else, heap (with n = 0) */
+	struct store_tlsrpt_count *counts;	/* TLS sessions, heap array */
+	size_t ncounts;
+	struct store_tlsrpt *tlsrpt;	/* a question about reports and nothing else, heap (with n = 0) */
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
 	/* the answer */
 	enum store_status status;
