@@ -526,6 +526,7 @@ attempt_host(struct attempt *a)
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &v);
 	if (v.action == TRUST_SKIP || v.action == TRUST_SKIP_TEMP) {
+		report_untried(a);
 		if (v.reason == TRUST_TLSA_LOOKUP)
 			remember_reply(a, 0, v.status, h->dane->why, false);
 		attempt_skip(a, &v);
@@ -576,6 +577,8 @@ attempt_ready(struct attempt *a, const struct smtp_client_info *info)
 	if (a->ticket != 0 || a->auditing)	/* what is under way goes on by itself */
 		return;
 	a->saw_ready = true;
+	if (!a->reused)
+		report_session(a, info);
 	conn_facts(a->conn, info, &a->facts);
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &a->verdict);
@@ -591,6 +594,8 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 
 	a->fetch_no++;		/* content that is on its way is for the connection that was */
 	remember_reply(a, code, status, text, code != 0);
+	if (stage == HOP_HANDSHAKE_FAILED || stage == HOP_STARTTLS_TEMPFAIL)
+		report_handshake(a, info, text);
 	c->attempt = NULL;
 	a->conn = NULL;
 	conn_free(c);

@@ -73,6 +73,8 @@ struct item {
 	duty_mask duties;		/* message and recipients */
 	struct item_rcpt *rcpts;
 	size_t n;
+	struct store_tlsrpt_count *counts;	/* TLS sessions, until a result takes them along */
+	size_t ncounts;
 	unsigned put_back;		/* how often it found no connection while others had one */
 };
 void item_free(struct item *it);
@@ -362,6 +364,10 @@ void send_done(struct attempt *a, const struct smtp_txn_result *r);	/* from conn
 void send_fetch(struct attempt *a, void (*then)(struct attempt *a, bool ok));
 struct slice send_header(const struct attempt *a);	/* empty before */
 void send_fini(struct attempt *a);
+/* tlsrpt.c: sessions that a report about TLS counts (RFC 8460) */
+void report_session(struct attempt *a, const struct smtp_client_info *info);	/* new, and as far as EHLO */
+void report_handshake(struct attempt *a, const struct smtp_client_info *info, const char *why);	/* or STARTTLS refused */
+void report_untried(struct attempt *a);		/* a host left out for what DNS and policy say */
 /* outcome.c */
 void outcome_finish(struct attempt *a);		/* result hooks, changes, evidence, notices; frees a */
 /* The daemon ends: what was delivered is recorded, hooks and notices or not. Does not free a. */

@@ -29,6 +29,7 @@ item_free(struct item *it)
 		free(it->rcpts[i].reply_line);
 	}
 	free(it->rcpts);
+	store_tlsrpt_count_free(it->counts, it->ncounts);
 	msg_unref(it->msg);
 	free(it);
 }

@@ -13,4 +13,5 @@ libsallyport_a_SOURCES += \
 	src/deliver/prepare.c \
 	src/deliver/record.c \
 	src/deliver/routing.c src/deliver/routing.h \
-	src/deliver/send.c
+	src/deliver/send.c \
+	src/deliver/tlsrpt.c

@@ -378,6 +378,10 @@ post(struct attempt *a, struct msg **list, size_t n)
 	f->req.notices = xcalloc(n, sizeof *f->req.notices);
 	for (size_t i = 0; i < n; i++)
 		f->req.notices[i].msg = list[i];
+	f->req.counts = a->item->counts;
+	f->req.ncounts = a->item->ncounts;
+	a->item->counts = NULL;
+	a->item->ncounts = 0;
 	a->d->stats.bounces += n;
 	free(list);
 	count(a);

@@ -498,7 +498,8 @@ start(struct daemon *d, struct err *err)
 	struct store_conf sc = { .path = c->queue.path, .min_free_percent = c->queue.min_free_percent,
 		.max_bytes = c->queue.max_bytes, .max_messages = c->queue.max_messages,
 		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5,
-		.evidence_keep_ms = c->evidence.keep_ms };
+		.evidence_keep_ms = c->evidence.keep_ms,
+		.tlsrpt_max_domains = c->tlsrpt.max_domains, .tlsrpt_keep_ms = c->tlsrpt.keep_ms };
 	struct ctl_conf cc = { c->service.control, c->service.http_text };
 	sigset_t all, old;
 

@@ -145,7 +145,8 @@ env_sts(void *owner, struct sts_how *out)
 	const struct setup *s = ((struct worker *)owner)->now->setup;
 
 	*out = (struct sts_how){ .tls = s->sts_tls, .port = s->conf->tls.sts_port,
-		.allow_loopback = s->conf->delivery.allow_loopback, .timeout_ms = s->conf->tls.sts_timeout_ms };
+		.allow_loopback = s->conf->delivery.allow_loopback,
+		.reports = s->conf->tlsrpt.organization != NULL, .timeout_ms = s->conf->tls.sts_timeout_ms };
 	return s->conf->tls.sts;
 }
 

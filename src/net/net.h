@@ -92,6 +92,14 @@ struct tls_want {
 	size_t npins;
 };
 
+/* Why a certificate does not do; the first that was found. */
+enum tls_fault {
+	TLS_FAULT_NONE,
+	TLS_FAULT_EXPIRED,
+	TLS_FAULT_CHAIN,	/* no way to what is trusted, or one that is not allowed */
+	TLS_FAULT_NAME,
+	TLS_FAULT_NO_MATCH,	/* DANE: no record fits anything of it */
+};
 /* What a finished handshake is. Strings belong to the connection. */
 struct tls_info {
 	const char *version;	/* "TLSv1.3" */
@@ -110,6 +118,7 @@ struct tls_info {
 	bool name_matches;	/* that alone, whoever signed it: for reports, never a reason to trust */
 	bool dane_ok, pin_ok;
 	const struct tls_tlsa *tlsa;	/* the record that matched; NULL unless dane_ok */
+	enum tls_fault pkix_fault, dane_fault;	/* client; NONE when chain_ok and name_ok, or dane_ok */
 	const char *verify_error;	/* why not, NULL when all of chain and name fit */
 };
 

@@ -69,6 +69,7 @@ struct net_tls {
 	/* from the verify callback, which runs in full handshakes only */
 	bool was_verified, pkix_ok, dane_ok;
 	int pkix_error;			/* X509_V_* */
+	enum tls_fault dane_fault;
 	bool has_info;
 	struct tls_tlsa matched;	/* its data is the SSL object's */
 	struct tls_info info;
@@ -129,6 +130,7 @@ int tls_verify(X509_STORE_CTX *sc, void *arg);		/* records, and lets the handsha
 /* tls_info.c */
 void tls_info_fill(struct net_tls *t);
 char *tls_cert_dns_names(X509 *cert, size_t max);	/* comma separated, heap; NULL none */
+enum tls_fault tls_pkix_fault(const struct net_tls *t);	/* when chain_ok and name_ok are known */
 bool tls_cert_matches(X509 *cert, const char *name);
 
 #endif

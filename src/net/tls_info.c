@@ -123,7 +123,9 @@ peer_cert(struct net_tls *t, X509 *cert)
 	for (size_t k = 0; k < t->nnames && !i->name_matches; k++)
 		i->name_matches = tls_cert_matches(cert, t->names[k]);
 	i->name_ok = i->chain_ok && i->name_matches;
+	i->pkix_fault = tls_pkix_fault(t);
 	i->dane_ok = t->dane_ok;
+	i->dane_fault = t->dane_fault;
 	if (t->dane_ok && matched_record(t))
 		i->tlsa = &t->matched;
 	i->pin_ok = pin_matches(t);
@@ -169,9 +171,11 @@ tls_info_fill(struct net_tls *t)
 	i->resumed = SSL_session_reused(t->ssl) == 1;
 	i->is_modern = is_modern(t->ssl, cipher);
 	cert = SSL_get0_peer_certificate(t->ssl);
-	if (cert != NULL)
+	if (cert != NULL) {
 		peer_cert(t, cert);
-	else if (t->client != NULL)
+	} else if (t->client != NULL) {
+		i->pkix_fault = i->dane_fault = TLS_FAULT_CHAIN;
 		i->verify_error = "the server sent no certificate";
+	}
 	ERR_clear_error();
 }

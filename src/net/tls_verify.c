@@ -26,20 +26,37 @@ any_name_matches(const struct net_tls *t, X509 *cert)
 	return false;
 }
 
+static bool
+is_about_dates(int error)
+{
+	return error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID;
+}
+
+enum tls_fault
+tls_pkix_fault(const struct net_tls *t)
+{
+	if (!t->info.chain_ok)
+		return is_about_dates(t->pkix_error) ? TLS_FAULT_EXPIRED : TLS_FAULT_CHAIN;
+	return t->info.name_ok ? TLS_FAULT_NONE : TLS_FAULT_NAME;
+}
+
 /* The chain as DANE sees it, in the context the library prepared. DANE-EE binds the key itself:
  * no names, no dates (RFC 7672 3.1.1). DANE-TA binds the issuer, so a name must match. */
-static bool
-dane_verifies(struct net_tls *t, X509_STORE_CTX *sc)
+static enum tls_fault
+dane_fault(struct net_tls *t, X509_STORE_CTX *sc)
 {
 	X509 *cert = X509_STORE_CTX_get0_cert(sc);
+	bool is_whole = X509_verify_cert(sc) == 1 && X509_STORE_CTX_get_error(sc) == X509_V_OK;
 	uint8_t usage;
 
-	if (X509_verify_cert(sc) != 1 || X509_STORE_CTX_get_error(sc) != X509_V_OK)
-		return false;
 	SSL_set_verify_result(t->ssl, X509_V_OK);	/* or the next call tells nothing */
 	if (SSL_get0_dane_tlsa(t->ssl, &usage, NULL, NULL, NULL, NULL) < 0)
-		return false;
-	return usage == 3 || (usage == 2 && any_name_matches(t, cert));
+		return TLS_FAULT_NO_MATCH;
+	if (!is_whole)
+		return is_about_dates(X509_STORE_CTX_get_error(sc)) ? TLS_FAULT_EXPIRED : TLS_FAULT_CHAIN;
+	if (usage == 3 || (usage == 2 && any_name_matches(t, cert)))
+		return TLS_FAULT_NONE;
+	return usage == 2 ? TLS_FAULT_NAME : TLS_FAULT_NO_MATCH;
 }
 
 /* The same certificates by the public trust anchors, in a context of its own: one that knows DANE
@@ -76,7 +93,8 @@ tls_verify(X509_STORE_CTX *sc, void *arg)
 		t->pkix_ok = X509_verify_cert(sc) == 1 && X509_STORE_CTX_get_error(sc) == X509_V_OK;
 		t->pkix_error = X509_STORE_CTX_get_error(sc);
 	} else {
-		t->dane_ok = dane_verifies(t, sc);
+		t->dane_fault = dane_fault(t, sc);
+		t->dane_ok = t->dane_fault == TLS_FAULT_NONE;
 		t->pkix_ok = pkix_verifies(t, sc, &t->pkix_error);
 		X509_STORE_CTX_set_error(sc, t->dane_ok ? X509_V_OK : t->pkix_error);
 	}

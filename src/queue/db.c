@@ -325,6 +325,8 @@ is_wanted(enum sql which, bool read_only)
 	case SQL_EVIDENCE_HEAD:
 	case SQL_EVIDENCE_REMOVED:
 	case SQL_META_GET:
+	case SQL_TLSRPT_POLICIES:
+	case SQL_TLSRPT_DETAILS:
 		return true;
 	default:
 		return read_only ? which >= SQL_READ_CHUNK : which < SQL_READ_CHUNK;

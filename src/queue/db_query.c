@@ -431,6 +431,14 @@ query_answer(struct db *db, const struct store *s, const struct store_query *q, 
 	case STORE_EVIDENCE_EXPORT:
 		o = query_export(db, &q->filter);
 		break;
+	case STORE_TLSRPT: {
+		struct store_filter f = q->filter;
+
+		f.domain = pattern(q->filter.domain);
+		o = query_tlsrpt(db, &f);
+		free(f.domain);
+		break;
+	}
 	case STORE_STATUS:
 		rc = query_status(db, s, &o);
 		break;

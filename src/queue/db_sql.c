@@ -78,8 +78,25 @@ static const char version_sts_policy[] =
 	"  expires_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX sts_policy_fetched ON sts_policy (fetched_ms);";
 
+/* Sessions for TLS reports (db_tlsrpt.c). In tlsrpt_detail '' stands for what is not known. */
+static const char version_tlsrpt[] =
+	"CREATE TABLE tlsrpt_day ("
+	"  day INTEGER NOT NULL, domain TEXT NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL,"
+	"  first_ms INTEGER NOT NULL, next_ms INTEGER NOT NULL, node TEXT, lease_ms INTEGER NOT NULL, note TEXT,"
+	"  PRIMARY KEY (day, domain)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX tlsrpt_open ON tlsrpt_day (next_ms) WHERE state = 0;"
+	"CREATE TABLE tlsrpt_policy ("
+	"  id INTEGER PRIMARY KEY, day INTEGER NOT NULL, domain TEXT NOT NULL, key TEXT NOT NULL,"
+	"  type TEXT NOT NULL, policy_domain TEXT NOT NULL, strings TEXT NOT NULL, mx_hosts TEXT NOT NULL,"
+	"  ok INTEGER NOT NULL, failed INTEGER NOT NULL, UNIQUE (day, domain, key)) STRICT;"
+	"CREATE TABLE tlsrpt_detail ("
+	"  policy INTEGER NOT NULL, result TEXT NOT NULL, sending_ip TEXT NOT NULL, mx TEXT NOT NULL,"
+	"  helo TEXT NOT NULL, receiving_ip TEXT NOT NULL, reason TEXT NOT NULL, n INTEGER NOT NULL,"
+	"  PRIMARY KEY (policy, result, sending_ip, mx, helo, receiving_ip, reason)) STRICT, WITHOUT ROWID;";
+
 /* Script n leads from user_version n to n + 1. */
-const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy };
+const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy,
+	version_tlsrpt };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -194,6 +211,42 @@ const char *const db_sql[SQL_N] = {
 	[SQL_STS_PUT] = "INSERT OR REPLACE INTO sts_policy (domain, id, text, fetched_ms, expires_ms)"
 	    " VALUES (?1, ?2, ?3, ?4, ?5)",
 	[SQL_STS_FORGET] = "DELETE FROM sts_policy WHERE fetched_ms < ?2 AND expires_ms < ?1",
+
+	/* 1 while a session may still be counted on it. */
+	[SQL_TLSRPT_DAY] = "SELECT state = 0 AND node IS NULL AND next_ms = 0 FROM tlsrpt_day"
+	    " WHERE day = ?1 AND domain = ?2",
+	[SQL_TLSRPT_DOMAINS] = "SELECT count(*) FROM tlsrpt_day WHERE day = ?1",
+	[SQL_TLSRPT_NEW_DAY] = "INSERT INTO tlsrpt_day (day, domain, state, tries, first_ms, next_ms, lease_ms)"
+	    " VALUES (?1, ?2, 0, 0, 0, 0, 0)",
+	[SQL_TLSRPT_COUNT] = "UPDATE tlsrpt_policy SET ok = ok + ?4, failed = failed + ?5"
+	    " WHERE day = ?1 AND domain = ?2 AND key = ?3 RETURNING id",
+	[SQL_TLSRPT_POLICY_N] = "SELECT count(*) FROM tlsrpt_policy WHERE day = ?1 AND domain = ?2",
+	[SQL_TLSRPT_NEW_POLICY] = "INSERT INTO tlsrpt_policy (day, domain, key, type, policy_domain, strings,"
+	    " mx_hosts, ok, failed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	[SQL_TLSRPT_DETAIL_IS] = "SELECT 1 FROM tlsrpt_detail WHERE policy = ?1 AND result = ?2"
+	    " AND sending_ip = ?3 AND mx = ?4 AND helo = ?5 AND receiving_ip = ?6 AND reason = ?7",
+	[SQL_TLSRPT_DETAIL_N] = "SELECT count(*) FROM tlsrpt_detail WHERE policy = ?1",
+	[SQL_TLSRPT_DETAIL] = "INSERT INTO tlsrpt_detail (policy, result, sending_ip, mx, helo, receiving_ip,"
+	    " reason, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)"
+	    " ON CONFLICT DO UPDATE SET n = n + 1",
+	[SQL_TLSRPT_CLAIM] = "UPDATE tlsrpt_day SET node = ?1, lease_ms = ?2 WHERE (day, domain) IN"
+	    " (SELECT day, domain FROM tlsrpt_day WHERE state = 0 AND next_ms <= ?4 AND day < ?3"
+	    " AND lease_ms <= ?4 ORDER BY next_ms, day, domain LIMIT ?5)"
+	    " RETURNING day, domain, tries, first_ms",
+	[SQL_TLSRPT_MARK] = "UPDATE tlsrpt_day SET state = ?4, tries = ?5, first_ms = ?6, next_ms = ?7,"
+	    " note = coalesce(?8, note), node = iif(?4 = 0, NULL, node), lease_ms = 0"
+	    " WHERE day = ?1 AND domain = ?2 AND node = ?3 AND state = 0",
+	[SQL_TLSRPT_OLD_DETAILS] = "DELETE FROM tlsrpt_detail WHERE policy IN"
+	    " (SELECT id FROM tlsrpt_policy WHERE day < ?1)",
+	[SQL_TLSRPT_OLD_POLICIES] = "DELETE FROM tlsrpt_policy WHERE day < ?1",
+	[SQL_TLSRPT_OLD_DAYS] = "DELETE FROM tlsrpt_day WHERE day < ?1",
+	[SQL_TLSRPT_POLICIES] = "SELECT id, type, policy_domain, strings, mx_hosts, ok, failed FROM tlsrpt_policy"
+	    " WHERE day = ?1 AND domain = ?2 ORDER BY type, policy_domain, key",
+	[SQL_TLSRPT_DETAILS] = "SELECT result, sending_ip, mx, helo, receiving_ip, reason, n FROM tlsrpt_detail"
+	    " WHERE policy = ?1 ORDER BY result, sending_ip, mx, helo, receiving_ip, reason",
+	[SQL_TLSRPT_SHOW] = "SELECT day, domain, state, tries, next_ms, node, note FROM tlsrpt_day"
+	    " WHERE (?1 IS NULL OR domain GLOB ?1) AND day >= ?2 AND day <= ?3"
+	    " ORDER BY day DESC, domain LIMIT ?4",
 
 	[SQL_STS_OF] = "SELECT domain, id, text, fetched_ms, expires_ms FROM sts_policy"
 	    " WHERE domain = ?1",

@@ -472,6 +472,10 @@ put_result(struct store *s, struct store_result *r)
 		return false;
 	if (r->sts != NULL && !put_sts(s, r->sts))
 		return false;
+	if (r->tlsrpt != NULL && !put_tlsrpt(s, r->tlsrpt))
+		return false;
+	if (!put_tlsrpt_counts(s, r->counts, r->ncounts))
+		return false;
 	for (size_t i = 0; i < r->n; i++) {
 		bool is_gone;
 

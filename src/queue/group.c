@@ -99,6 +99,7 @@ tx_undo(struct store *s)
 			store_due_free((struct store_due *)m);
 	free(s->tx.recalls);
 	s->tx.recalls = NULL;
+	s->tlsrpt_day = -1;
 }
 
 static void

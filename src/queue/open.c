@@ -236,6 +236,9 @@ store_open(const struct store_conf *conf, struct err *err)
 	s->max_messages = conf->max_messages;
 	s->yield_ms = conf->yield_ms;
 	s->keep_ms = conf->evidence_keep_ms;
+	s->tlsrpt_max_domains = conf->tlsrpt_max_domains;
+	s->tlsrpt_keep_days = (unsigned)(conf->tlsrpt_keep_ms / 86400000);
+	s->tlsrpt_day = s->tlsrpt_full_day = -1;
 	evidence_clock_moved(s);
 	s->tick_ms = TICK_MS;
 	s->retry_ms = RETRY_MS;

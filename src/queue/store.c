@@ -92,6 +92,8 @@ store_result_free(struct store_result *r)
 	free(r->notices);
 	free(r->audit);
 	store_policy_free(r->sts);
+	store_tlsrpt_count_free(r->counts, r->ncounts);
+	store_tlsrpt_free(r->tlsrpt);
 	free(r);
 }
 

@@ -40,6 +40,8 @@ struct store_conf {
 	uint64_t max_bytes, max_messages;	/* 0: none */
 	unsigned workers;
 	unsigned max_active;		/* recipients handed out to one worker at a time */
+	unsigned tlsrpt_max_domains;	/* that are counted in one day; 0: none */
+	int64_t tlsrpt_keep_ms;		/* how long a day's counts stay */
 	int64_t evidence_keep_ms;	/* then the oldest rows of evidence are removed; 0: never */
 	int64_t yield_ms;		/* how long a removal may wait for an arrival: 5 */
 };
@@ -232,6 +234,7 @@ enum store_verb {
 	STORE_EVIDENCE_VERIFY,
 	STORE_EVIDENCE_EXPORT,	/* a page of rows as they were hashed */
 	STORE_STATUS,		/* counts and sizes */
+	STORE_TLSRPT,		/* counts for TLS reports: domain, since_ms, until_ms, limit */
 	STORE_HOLD, STORE_RELEASE, STORE_RETRY, STORE_DELETE, STORE_BOUNCE, STORE_REQUIRE_TLS,
 };
 struct store_filter {		/* heap strings, NULL: any; all that are given must fit */
@@ -265,6 +268,8 @@ struct store_query {
  *   EVIDENCE_EXPORT {"checkpoint": CHECKPOINT, "before": {"id", "hash"} or null, "rows": [{"id", "hash",
  *             "text"}...], "last": row id, "more"}; `before` is the row before the first
  *   CHECKPOINT is null or {"id", "hash", "at"}: the last row that was removed for its age
+ *   TLSRPT    {"days": [{"day", "domain", "state", "tries", "next", "node", "note", "policies"}...], "more"},
+ *             newest day first; policies as in RFC 8460
  *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
  *   the rest  {"matched", "changed", "in_delivery", "dry_run", "recipients": [{"id", "address", "state"}...]}
  * in_delivery: how many of the changed a worker had in hand. It gives back what it has not begun to

@@ -15,6 +15,7 @@
  *   db_due.c    what is due, and turning rows back into messages
  *   db_admin.c  hold, release, retry, delete, bounce, require-tls
  *   db_sts.c    policies of MTA-STS
+ *   db_tlsrpt.c what TLS reports are made of
  *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
 #ifndef QUEUE_STORE_INT_H
 #define QUEUE_STORE_INT_H
@@ -52,12 +53,16 @@ enum sql {
 	SQL_COUNT_MESSAGES, SQL_COUNT_RCPTS, SQL_COUNT_ACTIVE, SQL_CONTENT_TOP, SQL_HOLD_EARLIEST,
 	SQL_DEL_RCPTS_OF, SQL_UNLEASE_ONE, SQL_PAGES, SQL_FREE_PAGES,
 	SQL_LAST_KNOWN, SQL_SHIFT, SQL_CRASHES_FORGET, SQL_HOLD_ALL, SQL_STS_PUT, SQL_STS_FORGET,
+	SQL_TLSRPT_DAY, SQL_TLSRPT_DOMAINS, SQL_TLSRPT_NEW_DAY, SQL_TLSRPT_COUNT, SQL_TLSRPT_POLICY_N,
+	SQL_TLSRPT_NEW_POLICY, SQL_TLSRPT_DETAIL_IS, SQL_TLSRPT_DETAIL_N, SQL_TLSRPT_DETAIL, SQL_TLSRPT_CLAIM,
+	SQL_TLSRPT_MARK, SQL_TLSRPT_OLD_DETAILS, SQL_TLSRPT_OLD_POLICIES, SQL_TLSRPT_OLD_DAYS,
+	SQL_TLSRPT_POLICIES, SQL_TLSRPT_DETAILS,
 	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
 	SQL_EVIDENCE_HASH,
-	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE,
+	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE, SQL_TLSRPT_SHOW,
 	SQL_N
 };
 
@@ -221,6 +226,9 @@ struct store {
 	uint64_t noted_head;		/* how far the database itself says that its evidence goes */
 	int64_t keep_ms;		/* evidence is kept for; 0 for ever */
 	int64_t prune_at, upkeep_at;	/* mono: when to look for old evidence; after a failure */
+	unsigned tlsrpt_max_domains, tlsrpt_keep_days;
+	int64_t tlsrpt_day, tlsrpt_full_day;	/* -1: none; the day of the next, and one that has too many */
+	uint64_t tlsrpt_domains;
 	struct doubt doubt;
 	enum store_status bad_status;	/* what DB_BAD means to the one request */
 };
@@ -301,6 +309,11 @@ void due_from(struct store *s, unsigned worker, int64_t next_ms);
 /* db_sts.c: written inside a transaction, read on the reading connection */
 bool put_sts(struct store *s, const struct store_policy *p);
 enum store_status read_sts(struct db *db, struct store_sts *r);
+
+/* db_tlsrpt.c: inside a transaction, but for the last */
+bool put_tlsrpt_counts(struct store *s, const struct store_tlsrpt_count *v, size_t n);
+bool put_tlsrpt(struct store *s, struct store_tlsrpt *r);
+json_t *query_tlsrpt(struct db *db, const struct store_filter *f);
 
 /* db_due.c */
 bool hand_out(struct store *s);

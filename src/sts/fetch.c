@@ -99,7 +99,7 @@ transferred(struct sts_fetch *g, CURLcode rc)
 	} else if (rc != CURLE_OK) {
 		text_escape(why, sizeof why, g->error[0] != '\0' ? g->error : curl_easy_strerror(rc),
 		    strlen(g->error[0] != '\0' ? g->error : curl_easy_strerror(rc)), false);
-		finish(g, STS_FAILED, why);
+		finish(g, rc == CURLE_PEER_FAILED_VERIFICATION ? STS_UNTRUSTED : STS_FAILED, why);
 	} else if (code != 200) {
 		snprintf(why, sizeof why, "HTTP status %ld", code);
 		finish(g, code >= 500 || code == 429 || code == 408 ? STS_FAILED : STS_REFUSED, why);

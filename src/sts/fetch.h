@@ -11,6 +11,7 @@ enum sts_fetched {
 	STS_FETCHED,
 	STS_REFUSED,		/* the policy host said, for certain, that there is none */
 	STS_FAILED,		/* nobody knows; later perhaps */
+	STS_UNTRUSTED,		/* the same, for want of a certificate that verifies */
 };
 /* `text` is set with STS_FETCHED, and borrowed; `why` is a sentence for the log. */
 typedef void sts_fetch_cb(void *owner, enum sts_fetched got, struct slice text, const char *why);

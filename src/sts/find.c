@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "sts/fetch.h"
 #include "sts/sts.h"
+#include "trust/tlsrpt.h"
 
 #define BACK_OFF_MS (5 * 60000)		/* S-28 */
 #define REFRESH_BACK_OFF_MS (60 * 60000)
@@ -303,6 +304,39 @@ keep(struct entry *e)
 
 /* ---- Fetching ---- */
 
+/* S-74: a failure after a record that announces a policy, and any while one is kept that is not none.
+ * Counted once for each fetch, not for each message that could have used it. */
+static void
+report(struct entry *e, const char *result, const char *text, const char *why)
+{
+	bool is_announced = e->txt == STS_TXT_ID && strcmp(e->id, e->fetch_id) == 0;
+	bool is_kept = is_live(e->known) && e->known->policy.mode != STS_NONE;
+	struct sts_how how = { .reports = false };
+	struct store_result *r;
+	char reason[200];
+
+	e->f->env.how(e->f->env.owner, &how);
+	if (!how.reports || (!is_announced && !is_kept))
+		return;
+	r = xcalloc(1, sizeof *r);
+	r->counts = xcalloc(1, sizeof *r->counts);
+	r->ncounts = 1;
+	r->counts->domain = xstrdup(e->domain);
+	r->counts->policy_domain = xstrdup(e->domain);
+	r->counts->day = clock_wall_ms() / 86400000;
+	r->counts->type = TLSRPT_STS;
+	r->counts->result = result;
+	text_escape(reason, sizeof reason, why, strlen(why), false);
+	r->counts->reason = xstrdup(reason);
+	if (text != NULL) {
+		r->counts->strings = tlsrpt_lines(text);
+	} else if (is_live(e->known)) {
+		r->counts->strings = tlsrpt_lines(e->known->text);
+		r->counts->mx_hosts = tlsrpt_list(e->known->policy.mx, e->known->policy.nmx);
+	}
+	store_result(e->f->env.store, r);	/* nobody waits for it: the store frees it */
+}
+
 /* S-46: the operator hears of it, unless the policy that stays was none. */
 static void
 fetch_failed(struct entry *e, bool for_sure, const char *why)
@@ -326,6 +360,8 @@ on_fetched(void *owner, enum sts_fetched got, struct slice text, const char *why
 {
 	struct entry *e = owner;
 	struct sts_known *k = NULL;
+	const char *result = got == STS_UNTRUSTED ? TLSRPT_STS_WEBPKI : TLSRPT_STS_FETCH;
+	char *wrong = NULL;
 	struct err err = { "" };
 
 	e->fetch = NULL;
@@ -333,6 +369,8 @@ on_fetched(void *owner, enum sts_fetched got, struct slice text, const char *why
 		k = known_new(text, e->fetch_id, clock_wall_ms(), &err);
 		why = err.text;
 		got = STS_REFUSED;
+		result = TLSRPT_STS_INVALID;
+		wrong = k == NULL ? slice_dup(text) : NULL;
 	}
 	if (k != NULL) {
 		sts_known_unref(e->known);
@@ -342,8 +380,10 @@ on_fetched(void *owner, enum sts_fetched got, struct slice text, const char *why
 		    LOG_S("mode", sts_mode_name(k->policy.mode)), LOG_I("max_age", k->policy.max_age_s));
 		keep(e);
 	} else {
+		report(e, result, wrong, why);
 		fetch_failed(e, got == STS_REFUSED, why);
 	}
+	free(wrong);
 	proceed(e);
 }
 

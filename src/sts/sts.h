@@ -28,6 +28,7 @@ struct sts_how {			/* today's configuration */
 	struct tls_client *tls;		/* whom policy hosts must be certified by; borrowed */
 	uint16_t port;
 	bool allow_loopback;
+	bool reports;			/* failures to fetch are counted for TLS reports (S-74) */
 	int64_t timeout_ms;		/* for one fetch as a whole; who waits for it waits a quarter */
 };
 struct sts_env {			/* all outlive the finder */

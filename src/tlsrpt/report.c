@@ -12,14 +12,22 @@
 
 #define GZIP_WINDOW (15 + 16)		/* zlib: a gzip header instead of its own */
 
+/* Whole seconds: some who read reports know no others. */
+static void
+rfc3339(char dst[32], int64_t wall_ms)
+{
+	date_iso8601(dst, 32, wall_ms);
+	snprintf(dst + 19, 2, "Z");
+}
+
 static json_t *
 date_range(int64_t day)
 {
 	char from[32], to[32];
 
 	/* Whole UTC days (T-11); the last second is inside, as in the RFC's example. */
-	date_iso8601(from, sizeof from, day * TLSRPT_DAY_MS);
-	date_iso8601(to, sizeof to, (day + 1) * TLSRPT_DAY_MS - 1000);
+	rfc3339(from, day * TLSRPT_DAY_MS);
+	rfc3339(to, (day + 1) * TLSRPT_DAY_MS - 1000);
 	return json_pack("{s:s, s:s}", "start-datetime", from, "end-datetime", to);
 }
 

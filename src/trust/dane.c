@@ -1,6 +1,7 @@
 /* Which TLSA records count for SMTP, and which of those are used. */
 #include "config.h"
 
+#include <jansson.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -13,6 +14,7 @@
 enum { CERT = 0, SPKI = 1 };
 enum { FULL = 0, SHA2_256 = 1, SHA2_512 = 2 };
 
+#define PRESENTED_MAX 8192u
 #define TEXT_MAX 1500u		/* of a set; what does not fit ends with "..." */
 
 /* Data in full has to be one certificate or key that the library can use, and nothing behind it: a
@@ -132,6 +134,29 @@ list_text(const struct tls_tlsa *v, size_t n)
 	return buf_take(&b);
 }
 
+/* For reports: the whole set, as published. One record as long as a whole certificate may be is shown
+ * in full, too; what is longer than any of those is not. */
+static char *
+presentation(const struct tls_tlsa *v, size_t n)
+{
+	json_t *list = json_array();
+	char *text;
+
+	for (size_t i = 0; i < n; i++) {
+		char *hex;
+
+		if (v[i].n > PRESENTED_MAX)
+			continue;
+		hex = xmalloc(2 * v[i].n + 1);
+		hex_encode(hex, v[i].data, v[i].n);
+		json_array_append_new(list, json_sprintf("%u %u %u %s", v[i].usage, v[i].selector, v[i].mtype, hex));
+		free(hex);
+	}
+	text = json_dumps(list, JSON_COMPACT);
+	json_decref(list);
+	return text;
+}
+
 struct dane_set *
 dane_set_new(const struct dns_rr *rr, size_t n)
 {
@@ -156,6 +181,7 @@ dane_set_new(const struct dns_rr *rr, size_t n)
 	qsort(s->usable, s->n, sizeof *s->usable, compare);
 	s->n = choose(s->usable, s->n);
 	s->state = n == 0 ? TLSA_NONE : s->n > 0 ? TLSA_USABLE : TLSA_UNUSABLE;
+	s->strings = presentation(all, nall);
 	s->text = s->n > 0 ? list_text(s->usable, s->n) : list_text(all, nall);
 	for (size_t i = 0; i < s->n; i++) {
 		uint8_t *copy = xmalloc(s->usable[i].n);
@@ -175,6 +201,7 @@ dane_set_free(struct dane_set *s)
 	for (size_t i = 0; i < s->n; i++)
 		free((uint8_t *)s->usable[i].data);
 	free(s->usable);
+	free(s->strings);
 	free(s->text);
 	free(s);
 }

@@ -12,6 +12,7 @@ struct dane_set {		/* immutable */
 	size_t total;		/* records in the answer */
 	struct tls_tlsa *usable;	/* after digest agility; sorted, no doubles */
 	size_t n;
+	char *strings;		/* a JSON array: each record in presentation form (RFC 6698 2.2), sorted */
 	char *text;		/* dane_text of each usable one, else of each, joined by ", " */
 };
 /* Of a secure answer. `rr` is copied. */

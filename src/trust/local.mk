@@ -29,6 +29,12 @@ tests_unit_test_dane_SOURCES = tests/unit/test_dane.c tests/unit/unit.h
 tests_unit_test_dane_LDADD = $(UNIT_LIBS)
 tests_fuzz_replay_tlsa_SOURCES = tests/fuzz/fuzz_tlsa.c tests/fuzz/replay.c
 FUZZ_NAMES += tlsa
+# TLSRPT
+libsallyport_a_SOURCES += src/trust/tlsrpt.c src/trust/tlsrpt.h
+check_PROGRAMS += tests/unit/test_tlsrpt
+TESTS += tests/unit/test_tlsrpt
+tests_unit_test_tlsrpt_SOURCES = tests/unit/test_tlsrpt.c tests/unit/unit.h tests/unit/store_rig.h
+tests_unit_test_tlsrpt_LDADD = $(UNIT_LIBS)
 # MTA-STS as text
 libsallyport_a_SOURCES += src/trust/sts.c src/trust/sts.h
 check_PROGRAMS += tests/unit/test_sts tests/fuzz/replay_sts_txt tests/fuzz/replay_sts_policy
