@@ -24,15 +24,17 @@ static const char help[] =
     "  evidence verify              check the hash chain\n"
     "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
     "  probe DOMAIN                 what would become of mail to it today; sends none\n"
+    "  tlsrpt show [DOMAIN]         sessions counted for reports about TLS; --json: the reports\n"
     "  status, metrics, reload\n"
     "\n"
     "options\n"
     "  -c, --config FILE            gateway.lua (default " SYSCONFDIR "/sallyport/gateway.lua)\n"
     "      --socket PATH            the daemon's control socket\n"
-    "      --db FILE                read queue.db without a daemon (list, show, evidence)\n"
+    "      --db FILE                read queue.db without a daemon (list, show, evidence, tlsrpt)\n"
     "      --json                   JSON instead of tables\n"
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
+    "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
     "      --limit N                at most N rows (100)\n"
     "      --port N                 of the servers (probe)\n"
     "      --csv                    CSV (evidence export)\n"
@@ -140,7 +142,7 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 	return result;
 }
 
-enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV, OPT_PORT };
+enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV, OPT_PORT, OPT_DAY };
 
 int
 cli_main(int argc, char **argv)
@@ -166,6 +168,7 @@ cli_main(int argc, char **argv)
 		{ "state", required_argument, NULL, OPT_FILTER },
 		{ "since", required_argument, NULL, OPT_FILTER },
 		{ "until", required_argument, NULL, OPT_FILTER },
+		{ "day", required_argument, NULL, OPT_DAY },
 		{ "head", required_argument, NULL, OPT_FILTER },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -176,6 +179,7 @@ cli_main(int argc, char **argv)
 		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
 		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
+		{ "tlsrpt", cli_tlsrpt },
 	};
 	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object() };
 	uint64_t limit;
@@ -206,6 +210,10 @@ cli_main(int argc, char **argv)
 				return cli_usage("--port: a number from 1 to 65535 is expected");
 			}
 			c.port = (uint16_t)limit;
+			break;
+		case OPT_DAY:
+			json_object_set_new(c.filter, "since", json_string(optarg));
+			json_object_set_new(c.filter, "until", json_string(optarg));
 			break;
 		case OPT_FILTER:
 			json_object_set_new(c.filter, options[at].name, json_string(optarg));

@@ -25,6 +25,7 @@ static const struct {
 	{ "evidence.verify", STORE_EVIDENCE_VERIFY, false },
 	{ "evidence.export", STORE_EVIDENCE_EXPORT, false },
 	{ "queue.status", STORE_STATUS, false },
+	{ "tlsrpt.show", STORE_TLSRPT, false },
 };
 
 static char *
