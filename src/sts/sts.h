@@ -12,8 +12,6 @@
 #include "queue/store.h"
 #include "trust/sts.h"
 
-void sts_init(void);			/* once, before threads */
-
 struct sts_known {			/* immutable, counted; one thread */
 	int refs;
 	char id[STS_ID_SIZE];
