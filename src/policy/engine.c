@@ -21,7 +21,7 @@
 
 const char *const policy_hook_names[] = {
 	"connect", "helo", "tls", "mail", "rcpt", "data", "message", "disconnect", "route", "tls_policy",
-	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log",
+	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log", "tlsrpt",
 	"init", "fini", NULL
 };
 

@@ -19,7 +19,7 @@ enum policy_hook {
 	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_MESSAGE,
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
-	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
+	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG, HOOK_TLSRPT,
 	HOOK_INIT, HOOK_FINI,
 	HOOKS
 };
@@ -32,7 +32,7 @@ enum verdict_kind {	/* in the order of severity for mandatory handlers where tha
 	VERDICT_ACCEPT, VERDICT_REROUTE, VERDICT_DISCARD, VERDICT_HOLD, VERDICT_DEFER, VERDICT_REJECT,
 	VERDICT_DROP,
 	VERDICT_BOUNCE, VERDICT_ROUTE, VERDICT_TLS, VERDICT_RETRY, VERDICT_FAIL, VERDICT_SKIP_HOST,
-	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_CAPS,
+	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_REPORT, VERDICT_CAPS,
 };
 const char *verdict_kind_name(enum verdict_kind k);
 
@@ -47,7 +47,7 @@ struct verdict {
 	bool relay;			/* accept at rcpt */
 	struct route *route;		/* route, reroute: complete, made from the named route if any */
 	enum tls_level level;		/* tls */
-	char **names, **pins;		/* tls */
+	char **names, **pins;		/* tls; names are the URIs of report */
 	size_t nnames, npins;
 	char *ca_file, *min_version;	/* tls; NULL not given */
 	int64_t ttl_ms;			/* tls; -1 default */
@@ -117,7 +117,8 @@ struct policy_subject {
 	struct slice header;		/* header octets, when known (message, bounce) */
 	const struct content *content;	/* for body_preview; NULL */
 	const char *name;		/* helo */
-	const char *domain;		/* tls_policy */
+	const char *domain;		/* tls_policy, tlsrpt */
+	const char *day;		/* tlsrpt: "2026-11-29" */
 	const struct route *route;	/* tls_policy, route (the configured one) */
 	struct policy_hop *hop;
 	struct policy_result *result;

@@ -536,6 +536,7 @@ static const struct outcome_case {
 	{ "tls_policy", VERDICT_DEFER, 451 }, { "attempt", VERDICT_DEFER, 451 }, { "ehlo", VERDICT_DEFER, 451 },
 	{ "unmet", VERDICT_NONE, 0 }, { "result", VERDICT_NONE, 0 }, { "bounce", VERDICT_NONE, 0 },
 	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 },
+	{ "tlsrpt", VERDICT_DEFER, 451 },
 };
 
 START_TEST(failure_outcome)
@@ -580,6 +581,7 @@ START_TEST(illegal_verdicts)
 		{ "gw.fail {}", VERDICT_FAIL }, { "gw.skip_host {}", VERDICT_SKIP_HOST },
 		{ "gw.relax { grant = 'fax', reason = 'x' }", VERDICT_RELAX },
 		{ "gw.suppress { reason = 'x' }", VERDICT_SUPPRESS }, { "gw.caps { hide = {} }", VERDICT_CAPS },
+		{ "gw.report { to = { 'mailto:a@b.example' } }", VERDICT_REPORT },
 	};
 	const struct outcome_case *c = &outcomes[_i];
 	enum policy_hook hook = policy_hook_parse(slice_of(c->hook));

@@ -17,6 +17,7 @@ static const char *const arguments[HOOKS] = {
 	[HOOK_EHLO] = "message, hop", [HOOK_UNMET] = "message, hop, unmet",
 	[HOOK_RESULT] = "message, rcpt, result", [HOOK_BOUNCE] = "message, bounce",
 	[HOOK_DSN] = "message, report", [HOOK_LOG] = "event",
+	[HOOK_TLSRPT] = "domain, day",
 	[HOOK_INIT] = "ctx", [HOOK_FINI] = "ctx",
 };
 
@@ -207,6 +208,7 @@ static const struct body_case {
 	  "bounce.copy_to = 'help@acme.example' eq(bounce.copy_to.text, 'help@acme.example')\n"
 	  "bounce:redact_host '*.corp.example' bounce:note 'n'" },
 	{ "dsn", HOOK_DSN, "eq(report.kind, 'failed') report.subject = 'x' eq(report.subject, 'x')" },
+	{ "tlsrpt", HOOK_TLSRPT, "eq(domain.name, 'clinic.example') eq(day, '2026-11-29')" },
 	{ "log", HOOK_LOG, "eq(event.what, 'delivered') eq(event.n[2], 2)" },
 	{ "address", HOOK_MAIL,
 	  "local a = gw.address('Ann@ACME.Example') eq(a.localpart, 'Ann') eq(a.domain.name, 'acme.example')\n"
