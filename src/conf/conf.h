@@ -9,11 +9,15 @@
 
 #include "conf/route.h"
 
+struct conf_secret {		/* a file with a key */
+	char *path;		/* absolute; NULL: not given, or a variable names it that is not set, which
+				 * only passes when files are not checked */
+	char *ref;		/* "file:/..." or "env:NAME" when gw.secret named it, else NULL */
+	int fd;			/* behind `path` when a variable held the key itself; -1 */
+};
 struct conf_identity {		/* tls.identities */
-	char *name, *cert, *key;	/* absolute paths; key NULL: a variable names it that is not set,
-				 * which only passes when files are not checked */
-	char *key_ref;		/* "file:/..." or "env:NAME" when gw.secret named it, else NULL */
-	int key_fd;		/* behind `key` when a variable held the key itself; -1 */
+	char *name, *cert;	/* absolute path */
+	struct conf_secret key;
 };
 struct conf_network {		/* networks */
 	char *name;
@@ -125,6 +129,14 @@ struct conf {
 		bool send;
 		int64_t keep_ms;
 		unsigned max_domains;
+		int64_t delay_ms, timeout_ms;
+		unsigned rate;
+		char *ca_file;		/* NULL: as tls.ca_file */
+		bool verify, allow_private;
+		struct {
+			char *domain, *selector;	/* NULL: reports are not signed */
+			struct conf_secret key;
+		} dkim;
 	} tlsrpt;
 	struct {
 		char **load;		/* absolute paths */

@@ -45,7 +45,7 @@ http_fini(const struct setting *s, void *base)
 	free(((struct conf *)base)->service.http_text);
 }
 
-/* ---- tls.identities.*.key ---- */
+/* ---- Keys ---- */
 
 /* A key that a variable holds becomes a file that exists only in memory, so that whoever loads
  * keys knows files only. Its name works in this process alone. */
@@ -76,7 +76,7 @@ key_in_memory(const char *pem, int *fd_out, struct err *err)
 }
 
 static bool
-env_key(struct reader *r, struct conf_identity *id, const char *var)
+env_key(struct reader *r, struct conf_secret *k, const char *var)
 {
 	const char *value = getenv(var);
 	struct err err;
@@ -88,26 +88,26 @@ env_key(struct reader *r, struct conf_identity *id, const char *var)
 		return false;
 	}
 	if (strncmp(value, "-----BEGIN", 10) != 0) {
-		id->key = path_below(r->dir, value);
+		k->path = path_below(r->dir, value);
 		return true;
 	}
-	id->key = key_in_memory(value, &id->key_fd, &err);
-	if (id->key == NULL)
+	k->path = key_in_memory(value, &k->fd, &err);
+	if (k->path == NULL)
 		reader_error(r, "%s", err.text);
-	return id->key != NULL;
+	return k->path != NULL;
 }
 
 bool
 secret_set(struct reader *r, const struct setting *s, void *base, const json_t *v)
 {
-	struct conf_identity *id = base;
+	struct conf_secret *k = setting_at(s, base);
 	const json_t *ref = json_is_object(v) && json_object_size(v) == 1 ? json_object_get(v, "secret")
 									   : NULL;
 	const char *text = json_string_value(ref);
 	char **list;
 	size_t n;
 
-	id->key_fd = -1;
+	k->fd = -1;
 	if (text == NULL) {
 		if (!json_is_string(v)) {
 			reader_expects(r, "a path or gw.secret", v);
@@ -115,45 +115,45 @@ secret_set(struct reader *r, const struct setting *s, void *base, const json_t *
 		}
 		if (!read_texts(r, &kind_path, v, &list, &n))
 			return false;
-		id->key = list[0];
+		k->path = list[0];
 		free(list);
 		return true;
 	}
 	if (strncmp(text, "file:", 5) == 0 && text[5] != '\0' && strlen(text) <= 4096) {
-		id->key = path_below(r->dir, text + 5);
-		id->key_ref = xasprintf("file:%s", id->key);
+		k->path = path_below(r->dir, text + 5);
+		k->ref = xasprintf("file:%s", k->path);
 		return true;
 	}
 	if (strncmp(text, "env:", 4) != 0 || text[4] == '\0' || strlen(text) > 256) {
 		reader_error(r, "a secret is \"file:PATH\" or \"env:NAME\"");
 		return false;
 	}
-	if (!env_key(r, id, text + 4))
+	if (!env_key(r, k, text + 4))
 		return false;
-	id->key_ref = xstrdup(text);
+	k->ref = xstrdup(text);
 	return true;
 }
 
 json_t *
 secret_get(const struct setting *s, const void *base)
 {
-	const struct conf_identity *id = base;
+	const struct conf_secret *k = setting_at(s, base);
 
-	if (id->key_ref != NULL)
-		return json_pack("{s:s}", "secret", id->key_ref);
-	return id->key == NULL ? NULL : json_string(id->key);
+	if (k->ref != NULL)
+		return json_pack("{s:s}", "secret", k->ref);
+	return k->path == NULL ? NULL : json_string(k->path);
 }
 
 void
 secret_fini(const struct setting *s, void *base)
 {
-	struct conf_identity *id = base;
+	struct conf_secret *k = setting_at(s, base);
 
-	/* The number is never 0 for a file of ours; an item that failed early has 0 in it. */
-	if (id->key_fd > 0)
-		close(id->key_fd);
-	free(id->key);
-	free(id->key_ref);
+	/* The number is never 0 for a file of ours; one that was not given, or failed early, has 0 in it. */
+	if (k->fd > 0)
+		close(k->fd);
+	free(k->path);
+	free(k->ref);
 }
 
 /* ---- policy.levels ---- */

@@ -427,11 +427,14 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_read(p, LUALIBDIR);
 	for (size_t i = 0; i < c->tls.nidentities; i++) {
 		confine_may_read_beside(p, c->tls.identities[i].cert);
-		if (c->tls.identities[i].key_fd < 0)
-			confine_may_read_beside(p, c->tls.identities[i].key);
+		if (c->tls.identities[i].key.fd < 0)
+			confine_may_read_beside(p, c->tls.identities[i].key.path);
 	}
 	confine_may_read_beside(p, c->tls.ca_file);
 	confine_may_read_beside(p, c->tls.sts_ca_file);
+	confine_may_read_beside(p, c->tlsrpt.ca_file);
+	if (c->tlsrpt.dkim.key.fd < 0)
+		confine_may_read_beside(p, c->tlsrpt.dkim.key.path);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)

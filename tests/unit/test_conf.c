@@ -150,8 +150,8 @@ START_TEST(policy_example)
 	ck_assert(!c->dns.stubs[0].insecure);
 	example_listeners(c);
 	example_routes(c);
-	ck_assert_str_eq(c->tls.identities[0].key, "/srv/gw/secrets/mx1.key");
-	ck_assert_str_eq(c->tls.identities[0].key_ref, "file:/srv/gw/secrets/mx1.key");
+	ck_assert_str_eq(c->tls.identities[0].key.path, "/srv/gw/secrets/mx1.key");
+	ck_assert_str_eq(c->tls.identities[0].key.ref, "file:/srv/gw/secrets/mx1.key");
 	ck_assert(c->tls.dane && c->tls.sts && c->tls.honour_no && c->tls.sts_testing_counts);
 	ck_assert_str_eq(c->tls.no_names[1], "Require-TLS");
 	ck_assert_ptr_null(c->tls.no_names[2]);
@@ -538,7 +538,7 @@ START_TEST(key_from_environment)
 	ck_assert_ptr_nonnull(realpath(dir, full));
 	unsetenv("SALLYPORT_TEST_KEY");
 	c = load_in(ENV_CONF, full, false);
-	ck_assert_ptr_null(c->tls.identities[0].key);
+	ck_assert_ptr_null(c->tls.identities[0].key.path);
 	conf_unref(c);
 	ck_assert_ptr_null(conf_load_text(ENV_CONF, strlen(ENV_CONF), "gateway.lua", full, true, &errors));
 	ck_assert_str_eq(errors,
@@ -546,7 +546,7 @@ START_TEST(key_from_environment)
 	free(errors);
 	setenv("SALLYPORT_TEST_KEY", "secrets/mx1.key", 1);
 	c = load_in(ENV_CONF, full, true);
-	ck_assert_ptr_nonnull(strstr(c->tls.identities[0].key, "/secrets/mx1.key"));
+	ck_assert_ptr_nonnull(strstr(c->tls.identities[0].key.path, "/secrets/mx1.key"));
 	conf_unref(c);
 	setenv("SALLYPORT_TEST_KEY", pem, 1);
 	c = load_in(ENV_CONF, full, true);	/* tls_identity_check reads it */
