@@ -136,21 +136,12 @@ names_add(struct names *n, const char *name)
 		n->text[n->len] = '\0';		/* what does not fit is left out whole */
 }
 
-static bool
-has_identity(const struct conf *c, const char *name)
-{
-	for (size_t i = 0; i < c->tls.nidentities; i++)
-		if (strcmp(c->tls.identities[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 static void
 check_identity(struct reader *r, const char *name)
 {
 	struct names n = { .len = 0 };
 
-	if (has_identity(r->c, name))
+	if (conf_identity(r->c, name) != NULL)
 		return;
 	for (size_t i = 0; i < r->c->tls.nidentities; i++)
 		names_add(&n, r->c->tls.identities[i].name);
@@ -158,6 +149,16 @@ check_identity(struct reader *r, const char *name)
 		reader_error(r, "no identity \"%s\"; tls.identities is empty", name);
 	else
 		reader_error(r, "no identity \"%s\"; there are %s", name, n.text);
+}
+
+void
+check_identities(struct reader *r, char *const *names, size_t n)
+{
+	size_t mark = path_push(r, "tls");
+
+	for (size_t i = 0; i < n; i++)
+		check_identity(r, names[i]);
+	path_pop(r, mark);
 }
 
 static void
@@ -186,11 +187,7 @@ check_route_name(struct reader *r, const char *name)
 static void
 check_listener_tls(struct reader *r, const struct conf_listener *l)
 {
-	size_t mark = path_push(r, "tls");
-
-	for (size_t i = 0; i < l->nidentities; i++)
-		check_identity(r, l->identities[i]);
-	path_pop(r, mark);
+	check_identities(r, l->identities, l->nidentities);
 	if (l->implicit_tls && l->nidentities == 0)
 		ERROR_AT(r, "implicit_tls", "needs a certificate; name one of tls.identities in tls");
 	if (l->starttls != STARTTLS_OFF && l->implicit_tls)
@@ -242,7 +239,7 @@ check_listener_role(struct reader *r, const struct conf_listener *l)
 	}
 }
 
-static bool
+bool
 same_address(const char *x, const char *y)
 {
 	struct net_addr a, b;
@@ -397,6 +394,7 @@ conf_check(struct reader *r)
 
 	check_service(r);
 	check_listeners(r);
+	conf_check_sts(r);
 	check_domains(r);
 	top = path_push(r, "routes");
 	for (size_t i = 0; i < c->nroutes; i++) {
@@ -471,13 +469,20 @@ conf_check_files(struct reader *r)
 
 	for (size_t i = 0; i < c->tls.nidentities; i++) {
 		const struct conf_identity *id = &c->tls.identities[i];
+		struct tls_file *next;
 
 		if (tls_identity_check(id->cert, id->key.path, &err) != 0)
 			problem_error(r->p, "tls.identities.%s: %s", id->name, err.text);
 		else if (is_for_everybody(&id->key))
 			problem_warn(r->p, "tls.identities.%s.key: %s can be read by everybody", id->name,
 			    id->key.path);
+		/* Nothing depends on it yet. */
+		next = id->next_key == NULL ? NULL : tls_file_key(id->next_key, &err);
+		if (id->next_key != NULL && next == NULL)
+			problem_warn(r->p, "tls.identities.%s.next_key: %s", id->name, err.text);
+		tls_file_free(next);
 	}
+	conf_check_sts_files(r);
 	check_readable(r, "tls.ca_file", c->tls.ca_file);
 	check_readable(r, "tls.sts_ca_file", c->tls.sts_ca_file);
 	check_readable(r, "tlsrpt.ca_file", c->tlsrpt.ca_file);

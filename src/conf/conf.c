@@ -115,6 +115,15 @@ conf_listener(const struct conf *c, const char *name)
 	return NULL;
 }
 
+const struct conf_identity *
+conf_identity(const struct conf *c, const char *name)
+{
+	for (size_t i = 0; name != NULL && i < c->tls.nidentities; i++)
+		if (strcmp(c->tls.identities[i].name, name) == 0)
+			return &c->tls.identities[i];
+	return NULL;
+}
+
 /* ---- Life ---- */
 static void
 conf_free(struct conf *c)

@@ -18,6 +18,7 @@ struct conf_secret {		/* a file with a key */
 struct conf_identity {		/* tls.identities */
 	char *name, *cert;	/* absolute path */
 	struct conf_secret key;
+	char *next_key;		/* what will take its place; NULL */
 };
 struct conf_network {		/* networks */
 	char *name;
@@ -49,6 +50,17 @@ struct conf_domain {		/* domains, in order; first match wins */
 	size_t nmatch;
 	bool local;		/* kind = "local": relay to it is for everybody */
 	char *route;
+};
+#define CONF_STS_BINDS 16u
+struct conf_sts {		/* sts_serve.domains: a domain of our own */
+	char *name;		/* A-labels */
+	int mode;		/* enum sts_mode */
+	int64_t max_age_ms;
+	char **mx;		/* as in the policy */
+	size_t nmx;
+	char **reports;		/* where TLS reports (RFC 8460) shall go: URIs */
+	size_t nreports;
+	bool has_reports;	/* given, be it none */
 };
 struct conf_grant {
 	char *name, *owner;
@@ -107,6 +119,12 @@ struct conf {
 		char **no_names;	/* NULL-terminated */
 		bool sts_testing_counts;
 	} tls;
+	struct {
+		char **bind, **identities;	/* as of a listener; none: no server */
+		size_t nbind, nidentities;
+		struct conf_sts *domains;	/* sorted by name */
+		size_t ndomains;
+	} sts_serve;
 	struct conf_domain *domains;
 	size_t ndomains;
 	struct route **routes;
@@ -195,5 +213,8 @@ const struct route *conf_route(const struct conf *c, const char *name);	/* NULL 
  * below x. One look-up for each label. */
 const struct conf_domain *conf_domain(const struct conf *c, const char *domain);
 const struct conf_listener *conf_listener(const struct conf *c, const char *name);
+const struct conf_identity *conf_identity(const struct conf *c, const char *name);
+const struct conf_sts *conf_sts(const struct conf *c, const char *domain);	/* NULL: no policy */
+char *conf_sts_text(const struct conf_sts *s);		/* the policy as it is served. Heap */
 
 #endif

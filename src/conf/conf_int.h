@@ -37,6 +37,7 @@ enum setting_type {
 #define S_SOME 2u	/* a list may not be empty */
 #define S_POINTERS 4u	/* map items are held by pointer (routes) */
 #define S_IGNORED 8u	/* checked, not stored: stands for other settings */
+#define S_DOMAINS 16u	/* map items are named by a domain; brought to A-labels */
 
 struct reader;
 struct setting;
@@ -137,7 +138,7 @@ json_t *date_get(const struct setting *s, const void *base);
 /* ---- Values ---- */
 extern const struct text_kind kind_plain, kind_path, kind_host, kind_domain, kind_pattern,
     kind_mailbox, kind_from, kind_language, kind_pin, kind_ip, kind_server, kind_bind, kind_name,
-    kind_field, kind_zone, kind_anchor, kind_user, kind_cert_name;
+    kind_field, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
 /* A text or a list of them to a NULL-terminated list; false with the problem told. */
 bool read_texts(struct reader *r, const struct text_kind *k, const json_t *v, char ***out,
     size_t *n_out);
@@ -160,6 +161,11 @@ void route_after(struct reader *r, void *item, const json_t *given);
 void grant_after(struct reader *r, void *item, const json_t *given);
 void tlsrpt_after(struct reader *r, void *base, const json_t *given);
 void tls_after(struct reader *r, void *base, const json_t *given);
+void sts_after(struct reader *r, void *item, const json_t *given);
+void conf_check_sts(struct reader *r);
+void conf_check_sts_files(struct reader *r);
+void check_identities(struct reader *r, char *const *names, size_t n);	/* each is in tls.identities */
+bool same_address(const char *x, const char *y);	/* of two bind texts */
 void conf_complete(struct conf *c);		/* defaults that depend on other settings */
 void conf_check(struct reader *r);		/* cross references */
 void conf_check_files(struct reader *r);

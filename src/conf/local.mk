@@ -10,6 +10,7 @@ libsallyport_a_SOURCES += \
 	src/conf/route.c src/conf/route.h \
 	src/conf/schema.c \
 	src/conf/special.c \
+	src/conf/sts.c \
 	src/conf/types.c \
 	src/conf/values.c
 

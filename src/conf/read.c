@@ -294,10 +294,17 @@ read_map(struct reader *r, const struct setting *s, void *base, const json_t *v)
 	*(void **)setting_at(s, base) = items;
 	*(size_t *)((char *)base + s->n_at) = n;
 	for (size_t i = 0; i < n; i++) {
-		mark = path_push(r, keys[i]);
-		if (!name_is_ok(keys[i]))
+		const char *name = keys[i];
+		char ascii[256];
+
+		mark = path_push(r, name);
+		if (s->flags & S_DOMAINS && host_to_ascii(ascii, name))
+			name = ascii;
+		else if (s->flags & S_DOMAINS)
+			reader_error(r, "the name is a domain, such as [\"acme.example\"]");
+		else if (!name_is_ok(name))
 			reader_error(r, "a name has up to 64 letters, digits, \"_\", \"-\" and \".\"");
-		read_item(r, s, items + i * step, keys[i], json_object_get(v, keys[i]));
+		read_item(r, s, items + i * step, name, json_object_get(v, keys[i]));
 		path_pop(r, mark);
 	}
 	free(keys);

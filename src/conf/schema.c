@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf/conf_int.h"
+#include "trust/sts.h"
 
 #define AT(st, f) .at = offsetof(struct st, f), .size = sizeof(((struct st *)0)->f)
 #define ATN(st, f, n) AT(st, f), .n_at = offsetof(struct st, n)
@@ -19,6 +20,8 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
 
 const char *const conf_level_names[] = { "may", "encrypt", "verify", "secure", "requiretls", NULL };
 const char *const conf_handler_levels[] = { "advisory", "normal", "mandatory", NULL };
+const char *const conf_sts_modes[] = { [STS_NONE] = "none", [STS_TESTING] = "testing",
+	[STS_ENFORCE] = "enforce", NULL };
 
 const struct setting conf_schema[] = {
 { "version", T_VERSION, "1", .flags = S_IGNORED,
@@ -116,6 +119,9 @@ const struct setting conf_schema[] = {
 { "tls.identities.*.key", T_SECRET, NULL, AT(conf_identity, key), .flags = S_REQUIRED,
   .text = "Its key, a PEM file: a path, gw.secret \"file:PATH\", or gw.secret \"env:NAME\" for a "
 	  "variable that holds the path or the key itself." },
+{ "tls.identities.*.next_key", T_TEXT, NULL, .kind = &kind_path, AT(conf_identity, next_key),
+  .text = "PEM file with the key that will take its place, or a certificate of that key; dns-records says "
+	  "which TLSA record has to be published before (RFC 7672 section 4). Nothing else uses it." },
 { "tls.min_version", T_TEXT, "\"1.2\"", .kind = &kind_plain, WORDS("1.2", "1.3"),
   AT(conf, tls.min_version), .text = "The oldest protocol version, in and out (RFC 8996, RFC 9325)." },
 { "tls.trust", T_TEXT, "(file with tls.ca_file, else system)", .kind = &kind_plain,
@@ -144,6 +150,34 @@ const struct setting conf_schema[] = {
 { "tls.sts_testing", T_CHOICE, "\"accept\"", WORDS("refuse", "accept"),
   AT(conf, tls.sts_testing_counts),
   .text = "Whether an MTA-STS policy in mode testing is evidence for an MX name." },
+
+{ "sts_serve", T_SECTION, NULL,
+  .text = "The MTA-STS policies of your own domains (RFC 8461), served over HTTPS; dns-records prints what "
+	  "to publish beside them." },
+{ "sts_serve.bind", T_TEXTS, NULL, .kind = &kind_bind, ATN(conf, sts_serve.bind, sts_serve.nbind),
+  .text = "Numeric addresses with port: \"0.0.0.0:443\", \"[::]:443\". None: no server; then another web "
+	  "server has to answer." },
+{ "sts_serve.tls", T_TEXTS, NULL, .kind = &kind_name,
+  ATN(conf, sts_serve.identities, sts_serve.nidentities),
+  .text = "Names in tls.identities, with certificates for mta-sts.DOMAIN; the first is used when the client "
+	  "asks for none of the others." },
+{ "sts_serve.domains", T_MAP, NULL, ITEMS(conf, sts_serve.domains, sts_serve.ndomains, conf_sts),
+  .flags = S_DOMAINS, .after = sts_after,
+  .text = "The policies, by domain: [\"acme.example\"] = { mode = \"testing\", mx = ... }." },
+{ "sts_serve.domains.*.mode", T_CHOICE, NULL, .choices = conf_sts_modes, AT(conf_sts, mode),
+  .flags = S_REQUIRED,
+  .text = "enforce: senders that know the policy deliver only as it says; testing: they only report; none: "
+	  "no policy any more." },
+{ "sts_serve.domains.*.max_age", T_DURATION, "\"1w\"", .min = HOUR, .max = STS_MAX_AGE * SECOND,
+  AT(conf_sts, max_age_ms),
+  .text = "How long senders keep it. They may hold you to it for so long after it is withdrawn." },
+{ "sts_serve.domains.*.mx", T_TEXTS, NULL, .kind = &kind_cert_name, ATN(conf_sts, mx, nmx),
+  .text = "Names of all MX hosts of the domain: \"mx1.acme.example\", or \"*.acme.example\" for one label "
+	  "before it. Needed unless mode is none." },
+{ "sts_serve.domains.*.reports", T_TEXTS, "(mailto: and identity.postmaster)", .kind = &kind_report_uri,
+  ATN(conf_sts, reports, nreports),
+  .text = "Where TLS reports about the domain (RFC 8460) shall be sent, mailto: or https:; for dns-records "
+	  "only. {}: nowhere." },
 
 { "domains", T_LIST, NULL, ITEMS(conf, domains, ndomains, conf_domain),
   .text = "What happens to mail for a domain; the first entry that matches decides." },

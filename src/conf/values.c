@@ -366,6 +366,30 @@ field_conv(const struct reader *r, const char *text, struct err *err)
 	return xstrdup(text);
 }
 
+/* As it will stand in a TXT record: RFC 8460 section 3 wants ",", "!" and ";" encoded. */
+static char *
+report_uri_conv(const struct reader *r, const char *text, struct err *err)
+{
+	size_t n = strlen(text);
+	struct slice host;
+	char *box;
+
+	if (n > 400 || !ascii_is_printable(text, n) || strpbrk(text, " \",!;\\") != NULL)
+		return NULL;
+	if (strncmp(text, "https://", 8) == 0) {
+		host = (struct slice){ text + 8, strcspn(text + 8, "/?#") };
+		return host.n > 0 ? xstrdup(text) : NULL;
+	}
+	if (strncmp(text, "mailto:", 7) != 0)
+		return NULL;
+	box = mailbox_conv(r, text + 7, err);
+	if (box != NULL) {
+		free(box);
+		return xstrdup(text);
+	}
+	return NULL;
+}
+
 #define KIND(id, label, sentence) \
 	const struct text_kind kind_##id = { .name = (label), .expects = (sentence), .conv = id##_conv }
 KIND(plain, "text", "a text");
@@ -385,6 +409,7 @@ KIND(server, "address", "a numeric address such as \"127.0.0.1\" or \"127.0.0.1@
 KIND(bind, "address", "an address such as \"0.0.0.0:25\", \"[::]:25\" or \"unix:PATH\"");
 KIND(name, "name", "a name (letters, digits, \"_\", \"-\", \".\")");
 KIND(field, "header field name", "a header field name");
+KIND(report_uri, "URI", "a URI such as \"mailto:tls-reports@acme.example\" or \"https://acme.example/tls\"");
 const struct text_kind kind_domain = { "domain", "a domain such as \"acme.example\"", host_conv };
 const struct text_kind kind_user = { "user", "a user name", name_conv };
 const struct text_kind kind_cert_name = { "host name",

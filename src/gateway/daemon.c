@@ -36,6 +36,8 @@ struct daemon {
 	struct mailbox **worker_mbs;
 	struct bound **bound;		/* for each worker */
 	size_t *nbound;
+	struct web *web;		/* NULL without sts_serve.bind */
+	int web_fds[CONF_STS_BINDS];
 	struct ctl *ctl;
 	struct event *signals[4], *hourly;
 	int64_t started_ms;
@@ -104,18 +106,28 @@ order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct or
 /* ---- Reload ---- */
 
 static bool
+texts_are_same(char *const *a, size_t na, char *const *b, size_t nb)
+{
+	for (size_t i = 0; na == nb && i < na; i++)
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	return na == nb;
+}
+
+static bool
 binds_are_same(const struct conf *a, const struct conf *b, struct err *err)
 {
+	if (!texts_are_same(a->sts_serve.bind, a->sts_serve.nbind, b->sts_serve.bind, b->sts_serve.nbind)) {
+		err_set(err, "sts_serve.bind: addresses cannot change while running; restart to change them");
+		return false;
+	}
 	if (a->nlisteners != b->nlisteners)
 		goto differ;
 	for (size_t i = 0; i < a->nlisteners; i++) {
 		const struct conf_listener *x = &a->listeners[i], *y = &b->listeners[i];
 
-		if (strcmp(x->name, y->name) != 0 || x->nbind != y->nbind)
+		if (strcmp(x->name, y->name) != 0 || !texts_are_same(x->bind, x->nbind, y->bind, y->nbind))
 			goto differ;
-		for (size_t k = 0; k < x->nbind; k++)
-			if (strcmp(x->bind[k], y->bind[k]) != 0)
-				goto differ;
 	}
 	return true;
 differ:
@@ -128,6 +140,10 @@ differ:
 static bool
 certificates_are_good(const struct setup *old, const struct setup *new, struct err *err)
 {
+	if (tls_server_has_expired(sts_pages_tls(new->pages)) && !tls_server_has_expired(sts_pages_tls(old->pages))) {
+		err_set(err, "sts_serve: a certificate in the new configuration has expired; the one in use has not");
+		return false;
+	}
 	for (size_t i = 0; i < new->conf->nlisteners; i++) {
 		if (!tls_server_has_expired(new->listeners[i].tls) ||
 		    tls_server_has_expired(old->listeners[i].tls))
@@ -149,6 +165,15 @@ on_hour(evutil_socket_t fd, short what, void *arg)
 	for (size_t i = 0; i < c->nlisteners; i++)
 		if (tls_server_has_expired(d->setup->listeners[i].tls))
 			log_error("certificate has expired", LOG_S("listener", c->listeners[i].name));
+	if (tls_server_has_expired(sts_pages_tls(d->setup->pages)))
+		log_error("certificate has expired", LOG_S("listener", "sts_serve"));
+}
+
+static void
+say_warnings(const struct conf *c)
+{
+	if (c->warnings != NULL)
+		log_warn("configuration", LOG_S("text", c->warnings));
 }
 
 static bool
@@ -175,10 +200,13 @@ reload(void *owner, struct err *err)
 	}
 	failpoint("reload-loaded");
 	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
+	if (d->web != NULL)
+		web_use(d->web, s->pages);
 	failpoint("reload-active");
 	setup_unref(d->setup);
 	d->setup = s;
 	memory_set_limit(d->memory, s->conf->limits.memory);
+	say_warnings(s->conf);
 	log_info("configuration active", LOG_B("gen", policy_bundle_id(s->bundle), 12), LOG_S("file", d->conf_file));
 	return true;
 }
@@ -240,6 +268,8 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	add_stats(d, &s);
 	memory_level(d->memory);
 	store_stats(d->store, &st);
+	static const struct sts_served none;
+	const struct sts_served *web = d->web != NULL ? web_counts(d->web) : &none;
 	const struct ctl_metric all[] = {
 		{ "sallyport_sessions_total", "Sessions accepted", true, NULL, (double)s.stats.sessions },
 		{ "sallyport_sessions", "Sessions open now", false, NULL, (double)s.sessions },
@@ -271,6 +301,10 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 		{ "sallyport_policy_errors_total", "Handlers that failed", true, NULL, (double)s.policy.errors },
 		{ "sallyport_policy_limits_total", "Handlers that exceeded a limit", true, NULL, (double)s.policy.limits },
 		{ "sallyport_policy_lua_bytes", "Memory of the Lua states", false, NULL, (double)s.policy.lua_bytes },
+		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"policy\"", (double)atomic_load(&web->pages) },
+		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"not_found\"", (double)atomic_load(&web->not_found) },
+		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"bad\"", (double)atomic_load(&web->bad) },
+		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"unfinished\"", (double)atomic_load(&web->unfinished) },
 		{ "sallyport_dnssec_trusted", "1 when DNSSEC validation passed its self-test", false, NULL, s.dns_is_trusted ? 1 : 0 },
 	};
 
@@ -323,6 +357,25 @@ port_is_free(const struct net_addr *a, struct err *err)
 	if (fd < 0)
 		return -1;
 	close(fd);
+	return 0;
+}
+
+static int
+bind_web(struct daemon *d, struct err *err)
+{
+	const struct conf *c = d->setup->conf;
+
+	for (size_t i = 0; i < c->sts_serve.nbind; i++) {
+		struct net_addr a;
+
+		if (net_addr_parse(&a, slice_of(c->sts_serve.bind[i]), 0, err) != 0)
+			return -1;
+		d->web_fds[i] = net_listen(&a, false, err);
+		if (d->web_fds[i] < 0) {
+			err_prefix(err, "sts_serve.bind");
+			return -1;
+		}
+	}
 	return 0;
 }
 
@@ -482,6 +535,8 @@ sessions_that_fit(const struct conf *c)
 	uint64_t others = 128 + 64 * (uint64_t)c->service.workers, want, fit;
 	struct rlimit files;
 
+	if (c->sts_serve.nbind > 0)
+		others += 2 * STS_SERVE_CONNECTIONS;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
 		return UINT_MAX;
 	want = others + c->limits.sessions + c->limits.sessions / 10;
@@ -507,7 +562,7 @@ start(struct daemon *d, struct err *err)
 	sigset_t all, old;
 
 	d->n = c->service.workers;
-	if (bind_all(d, err) != 0 || prepare_directories(c, err) != 0 || open_log(c, err) != 0 ||
+	if (bind_all(d, err) != 0 || bind_web(d, err) != 0 || prepare_directories(c, err) != 0 || open_log(c, err) != 0 ||
 	    privileges_drop(c->service.user, err) != 0)
 		return -1;
 	privileges_harden();
@@ -540,6 +595,12 @@ start(struct daemon *d, struct err *err)
 	if (store_start(d->store, d->worker_mbs, worker_on_due, err) != 0)
 		return -1;
 	d->store_started = true;
+	if (c->sts_serve.nbind > 0) {
+		d->web = web_new(d->web_fds, c->sts_serve.nbind, err);
+		if (d->web == NULL)
+			return -1;
+		web_use(d->web, d->setup->pages);
+	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	d->ctl = ctl_new(d->base, &cc, d->store, d->mb, &ctl_ops, d, err);
 	if (d->ctl == NULL)
@@ -583,6 +644,7 @@ shut_down(struct daemon *d)
 		order_all(d, ORDER_CUT, NULL, NULL, 5000, NULL);
 	}
 	ctl_free(d->ctl);
+	web_free(d->web);
 	/* Results of what was just delivered are still on their way; the workers' loops take the
 	 * answers until the store has nothing left to say. */
 	if (d->store_started)
@@ -661,8 +723,7 @@ gateway_run(const char *conf_file)
 		free(errors);
 		return 1;
 	}
-	if (d.setup->conf->warnings != NULL)
-		log_warn("configuration", LOG_S("text", d.setup->conf->warnings));
+	say_warnings(d.setup->conf);
 	d.base = event_base_new();
 	d.mb = mailbox_new(d.base, &d);
 	d.answers = mailbox_new(NULL, NULL);

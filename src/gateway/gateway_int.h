@@ -13,6 +13,7 @@
 #include "policy/policy.h"
 #include "queue/store.h"
 #include "smtp/smtp.h"
+#include "sts/serve.h"
 #include "sts/sts.h"
 #include "tlsrpt/send.h"
 #include "web/web.h"
@@ -27,6 +28,7 @@ struct setup {
 	struct tls_client *tlsrpt_tls;	/* for tlsrpt.ca_file */
 	struct dkim_key *tlsrpt_dkim;	/* NULL: none */
 	struct smtp_server_conf *listeners;	/* same order as conf->listeners */
+	struct sts_pages *pages;	/* of sts_serve; NULL: it has no addresses */
 	struct mx_conf mx;
 	const char *self_names[3];
 	struct net_addr *self_addrs;
@@ -54,6 +56,7 @@ struct generation {		/* one worker's; counted, one thread */
 	struct worker *w;
 	struct setup *setup;
 	struct policy_gen *gen;
+	bool said_selective;		/* one line about it is enough */
 };
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
@@ -126,6 +129,15 @@ struct order {
 	char dns_why[200];
 };
 void worker_order(struct worker *w, struct order *o);
+
+/* ---- web.c: the thread of sts_serve ---- */
+struct web;
+/* Takes the sockets. Its thread begins here. */
+struct web *web_new(const int *fds, size_t n, struct err *err);
+/* Back when the thread serves these pages and no others. */
+void web_use(struct web *w, struct sts_pages *p);
+const struct sts_served *web_counts(const struct web *w);
+void web_free(struct web *w);		/* NULL is fine; its thread has ended */
 
 /* ---- reception.c ---- */
 extern const struct smtp_session_ops reception_ops;

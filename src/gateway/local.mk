@@ -6,6 +6,7 @@ libsallyport_a_SOURCES += \
 	src/gateway/reception.c src/gateway/reception.h \
 	src/gateway/sessions.c \
 	src/gateway/setup.c \
+	src/gateway/web.c \
 	src/gateway/worker.c
 check_PROGRAMS += tests/unit/test_confine
 TESTS += tests/unit/test_confine

@@ -404,6 +404,10 @@ take_verdict(struct reception *r, struct verdict *v)
 	case SMTP_ASK_HELO: {
 		struct smtp_verdict sv = { .what = SMTP_GO, .hide_ext = v->kind == VERDICT_CAPS ? v->hide_ext : 0 };
 
+		if (sv.hide_ext & SMTP_EXT_STARTTLS && !r->g->said_selective) {
+			r->g->said_selective = true;	/* D-55 */
+			log_warn("a policy hides STARTTLS from some clients", LOG_S("handler", v->handler));
+		}
 		answer(r, &sv);
 		return;
 	}

@@ -20,6 +20,7 @@ setup_unref(struct setup *s)
 	for (size_t i = 0; s->listeners != NULL && i < s->conf->nlisteners; i++)
 		tls_server_unref(s->listeners[i].tls);
 	free(s->listeners);
+	sts_pages_unref(s->pages);
 	free(s->self_addrs);
 	tls_client_unref(s->tls);
 	tls_client_unref(s->sts_tls);
@@ -30,30 +31,45 @@ setup_unref(struct setup *s)
 	free(s);
 }
 
-static const struct conf_identity *
-identity(const struct conf *c, const char *name)
-{
-	for (size_t i = 0; i < c->tls.nidentities; i++)
-		if (strcmp(c->tls.identities[i].name, name) == 0)
-			return &c->tls.identities[i];
-	return NULL;
-}
-
+/* `tc`: all but the identities. */
 static struct tls_server *
-make_tls(const struct conf *c, const struct conf_listener *l, struct err *err)
+make_tls(const struct conf *c, char *const *names, size_t n, struct tls_server_conf *tc, struct err *err)
 {
 	struct tls_server_identity ids[64];
-	struct tls_server_conf tc = { .identities = ids, .min_version = c->tls.min_version,
-		.ask_client_cert = l->client_certs, .client_ca_file = c->tls.ca_file,
-		.session_context = l->name };
 
-	for (size_t i = 0; i < l->nidentities && i < NELEMS(ids); i++) {
-		const struct conf_identity *id = identity(c, l->identities[i]);
+	tc->identities = ids;
+	tc->min_version = c->tls.min_version;
+	for (size_t i = 0; i < n && i < NELEMS(ids); i++) {
+		const struct conf_identity *id = conf_identity(c, names[i]);
 
 		MUST(id != NULL);	/* conf_load has checked */
-		ids[tc.nidentities++] = (struct tls_server_identity){ id->name, id->cert, id->key.path };
+		ids[tc->nidentities++] = (struct tls_server_identity){ id->name, id->cert, id->key.path };
 	}
-	return tls_server_new(&tc, err);
+	return tls_server_new(tc, err);
+}
+
+static int
+make_pages(struct setup *s, struct err *err)
+{
+	const struct conf *c = s->conf;
+	struct tls_server_conf tc = { .session_context = "sts_serve", .alpn = "http/1.1" };
+	struct tls_server *tls;
+
+	if (c->sts_serve.nbind == 0)
+		return 0;
+	tls = make_tls(c, c->sts_serve.identities, c->sts_serve.nidentities, &tc, err);
+	if (tls == NULL) {
+		err_prefix(err, "sts_serve");
+		return -1;
+	}
+	s->pages = sts_pages_new(tls);
+	for (size_t i = 0; i < c->sts_serve.ndomains; i++) {
+		char *text = conf_sts_text(&c->sts_serve.domains[i]);
+
+		sts_pages_add(s->pages, c->sts_serve.domains[i].name, text);
+		free(text);
+	}
+	return 0;
 }
 
 static int
@@ -64,6 +80,8 @@ make_listener(struct setup *s, size_t i, struct err *err)
 	const struct conf *c = s->conf;
 	const struct conf_listener *l = &c->listeners[i];
 	struct smtp_server_conf *to = &s->listeners[i];
+	struct tls_server_conf tc = { .ask_client_cert = l->client_certs, .client_ca_file = c->tls.ca_file,
+		.session_context = l->name };
 
 	*to = (struct smtp_server_conf){
 		.hostname = c->identity.hostname, .listener = l->name, .implicit_tls = l->implicit_tls,
@@ -78,7 +96,7 @@ make_listener(struct setup *s, size_t i, struct err *err)
 	};
 	if (l->nidentities == 0)
 		return 0;
-	to->tls = make_tls(c, l, err);
+	to->tls = make_tls(c, l->identities, l->nidentities, &tc, err);
 	if (to->tls == NULL) {
 		err_prefix(err, "listeners.%s", l->name);
 		return -1;
@@ -153,6 +171,8 @@ setup_new(const char *conf_file, char **errors)
 	for (size_t i = 0; i < s->conf->nlisteners; i++)
 		if (make_listener(s, i, &err) != 0)
 			goto fail;
+	if (make_pages(s, &err) != 0)
+		goto fail;
 	tc = (struct tls_client_conf){ s->conf->tls.ca_file, s->conf->tls.min_version };
 	s->tls = tls_client_new(&tc, &err);
 	if (s->tls == NULL) {

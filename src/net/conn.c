@@ -345,6 +345,7 @@ net_connect(struct event_base *base, const struct net_addr *to, const struct net
 
 /* Connections whose owners have let go, by the thread whose loop they are on. */
 static _Thread_local LIST_HEAD(, net_conn) finishing;
+static _Thread_local unsigned nfinishing;
 
 static void
 reclaim(struct net_conn *c)
@@ -353,8 +354,10 @@ reclaim(struct net_conn *c)
 		remove_events(c);
 		close(c->fd);
 	}
-	if (c->finishing)
+	if (c->finishing) {
 		LIST_REMOVE(c, finishing_link);
+		nfinishing--;
+	}
 	conn_tls_free(c->tls);
 	buf_fini(&c->in);
 	buf_fini(&c->out);
@@ -381,6 +384,7 @@ net_finish(struct net_conn *c, int64_t ms)
 	}
 	c->finishing = true;
 	LIST_INSERT_HEAD(&finishing, c, finishing_link);
+	nfinishing++;
 	c->more = c->notify = c->paused = false;
 	buf_fini(&c->in);
 	net_deadline(c, ms > 0 ? ms : 1);
@@ -397,6 +401,12 @@ net_finish_now(void)
 		if (c->depth == 0)
 			reclaim(c);
 	}
+}
+
+unsigned
+net_finishing(void)
+{
+	return nfinishing;
 }
 
 void

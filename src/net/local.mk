@@ -7,6 +7,7 @@ libsallyport_a_SOURCES += \
 	src/net/listener.c \
 	src/net/net.h src/net/net_int.h \
 	src/net/tls_client.c \
+	src/net/tls_file.c \
 	src/net/tls_info.c \
 	src/net/tls_server.c \
 	src/net/tls_verify.c

@@ -49,10 +49,11 @@ struct tls_server_conf {
 	bool ask_client_cert;		/* ask, verify, never refuse: the policy looks at it */
 	const char *client_ca_file;	/* NULL: the system's */
 	const char *session_context;	/* tickets of one listener are refused by another */
+	const char *alpn;		/* the protocol spoken here; NULL: "smtp" */
 };
 /* A key that does not fit its certificate, an unreadable or expired file: an error that names
  * the file (an expired one is only an alarm in the log). Identities are chosen by the dNSNames in
- * their certificates. ALPN: absent or "smtp"; anything else ends the handshake (X-8). No
+ * their certificates. ALPN: absent or `alpn`; anything else ends the handshake (X-8). No
  * renegotiation, no compression, security level 1 at least. One reference. */
 struct tls_server *tls_server_new(const struct tls_server_conf *conf, struct err *err);
 struct tls_server *tls_server_ref(struct tls_server *t);
@@ -157,8 +158,10 @@ void net_free(struct net_conn *c);
 /* Sends what is buffered (and close_notify), then closes and frees by itself, within `ms`. The
  * owner gets no more callbacks and must not use `c` again. */
 void net_finish(struct net_conn *c, int64_t ms);
-/* Closes what net_finish has under way in this thread, for a loop that will not run again. */
+/* Closes what net_finish has under way in this thread: for a loop that will not run again, or that has
+ * too many of them. */
 void net_finish_now(void);
+unsigned net_finishing(void);		/* how many there are */
 void net_set_owner(struct net_conn *c, const struct net_ops *ops, void *owner);
 
 struct slice net_in(const struct net_conn *c);		/* unread octets; borrowed */
@@ -206,6 +209,21 @@ struct net_listener *net_listener_new(struct event_base *base, int fd,
 void net_listener_free(struct net_listener *l);		/* closes fd */
 /* Checks without listening: reads the files, compares key and certificate. */
 int tls_identity_check(const char *cert_file, const char *key_file, struct err *err);
+
+/* ---- What a PEM file holds, for whoever checks or publishes it ---- */
+struct tls_file;
+/* The certificates in it, as a server would send them; NULL with `err` when there is none. */
+struct tls_file *tls_file_certs(const char *file, struct err *err);
+/* The key in it: public, private without a passphrase, or that of its first certificate. */
+struct tls_file *tls_file_key(const char *file, struct err *err);
+void tls_file_free(struct tls_file *f);
+/* Has the first certificate this dNSName, as a name or under a wildcard? */
+bool tls_file_has_name(const struct tls_file *f, const char *name);
+#define TLS_DIGEST_TEXT 65
+/* SHA-256 of its SubjectPublicKeyInfo, in lower-case hexadecimal: what a record "3 1 1" holds. */
+void tls_file_spki(const struct tls_file *f, char dst[TLS_DIGEST_TEXT]);
+/* D-56: does this record match the certificate (usage 3) or, of what comes behind it, one (usage 2)? */
+bool tls_file_matches(const struct tls_file *f, const struct tls_tlsa *r);
 void net_tls_init(void);	/* once, before threads */
 
 #endif

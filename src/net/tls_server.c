@@ -22,6 +22,7 @@ struct identity {
 
 struct tls_server {
 	atomic_int refs;
+	char *alpn;
 	struct identity *identities;
 	size_t nidentities;
 };
@@ -138,10 +139,13 @@ static int
 on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in,
     unsigned int inlen, void *arg)
 {
+	const struct tls_server *t = arg;
+	size_t n = strlen(t->alpn);
+
 	for (unsigned int i = 0; i < inlen && in[i] < inlen - i; i += in[i] + 1u) {
-		if (in[i] == 4 && memcmp(in + i + 1, "smtp", 4) == 0) {
+		if (in[i] == n && memcmp(in + i + 1, t->alpn, n) == 0) {
 			*out = in + i + 1;
-			*outlen = 4;
+			*outlen = (unsigned char)n;
 			return SSL_TLSEXT_ERR_OK;
 		}
 	}
@@ -271,7 +275,7 @@ identity_init(struct identity *id, const struct tls_server_identity *from,
 	SSL_CTX_set_session_id_context(id->ctx, (const unsigned char *)&sid, sizeof sid);	/* */
 	SSL_CTX_set_tlsext_servername_callback(id->ctx, on_servername);
 	SSL_CTX_set_tlsext_servername_arg(id->ctx, t);
-	SSL_CTX_set_alpn_select_cb(id->ctx, on_alpn, NULL);
+	SSL_CTX_set_alpn_select_cb(id->ctx, on_alpn, t);
 	return true;
 }
 
@@ -297,6 +301,7 @@ tls_server_new(const struct tls_server_conf *conf, struct err *err)
 	struct tls_server *t = xcalloc(1, sizeof *t);
 
 	atomic_init(&t->refs, 1);
+	t->alpn = xstrdup(conf->alpn == NULL ? "smtp" : conf->alpn);
 	if (conf->nidentities == 0) {
 		err_set(err, "TLS needs a certificate and a key");
 		goto fail;
@@ -337,6 +342,7 @@ tls_server_unref(struct tls_server *t)
 		free(id->names);
 	}
 	free(t->identities);
+	free(t->alpn);
 	free(t);
 }
 

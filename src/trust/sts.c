@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -254,4 +255,30 @@ sts_policy_has(const struct sts_policy *p, const char *host)
 			return true;
 	}
 	return false;
+}
+
+/* ---- Publishing ---- */
+
+#define ID_OCTETS 10u
+
+char *
+sts_policy_text(enum sts_mode mode, int64_t max_age_s, char *const *mx, size_t nmx)
+{
+	struct buf b;
+
+	buf_init(&b, 1 << 20);
+	buf_printf(&b, "version: STSv1\r\nmode: %s\r\n", sts_mode_name(mode));
+	for (size_t i = 0; i < nmx; i++)
+		buf_printf(&b, "mx: %s\r\n", mx[i]);
+	buf_printf(&b, "max_age: %lld\r\n", (long long)max_age_s);
+	return buf_take(&b);
+}
+
+void
+sts_policy_id(char id_out[STS_ID_SIZE], const char *text)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+
+	MUST(EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL) == 1);
+	hex_encode(id_out, digest, ID_OCTETS);
 }

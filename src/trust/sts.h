@@ -31,4 +31,9 @@ void sts_policy_fini(struct sts_policy *p);
 /* S-60: case is ignored, "*." stands for exactly one label. */
 bool sts_policy_has(const struct sts_policy *p, const char *host);
 
+/* A policy to be published: one line a field, one `mx` a line (S-44), each ended by CR LF. Heap. */
+char *sts_policy_text(enum sts_mode mode, int64_t max_age_s, char *const *mx, size_t nmx);
+/* The id to announce this text with: another one for any other text, the same one for the same. */
+void sts_policy_id(char id_out[STS_ID_SIZE], const char *text);
+
 #endif

@@ -225,7 +225,9 @@ START_TEST(dump_can_be_loaded_again)
 		"queue = { max_bytes = '3G', min_free = 0, retry = '90s' }, networks = { e = {} },"
 		"listeners = { r = { bind = '127.0.0.1:1', role = 'relay', clients = { 'e', '::1' }, "
 		"client_certs = 'ask' } }, routes = { x = { via = 'mx', domain = 'b\xc3\xbc" "cher.example', "
-		"waivable = true, source = '192.0.2.1', ipv6 = false, port = 2525, tls = 'secure' } } }" };
+		"waivable = true, source = '192.0.2.1', ipv6 = false, port = 2525, tls = 'secure' } },"
+		"sts_serve = { domains = { ['b\xc3\xbc" "cher.example'] = { mode = 'none', reports = {} }, "
+		"['a.example'] = { mode = 'testing', max_age = '90h', mx = '*.a.example' } } } }" };
 	const char *text = texts[_i];
 	struct conf *c = load(text), *d;
 	char *one = conf_dump(c), *two, *errors = NULL;

@@ -165,6 +165,32 @@ static const struct wrong_case {
 	  "listeners.inbound announces it" },
 	{ "policy = { levels = { ['geo.block'] = 'loud' } }", "policy.levels[\"geo.block\"]: \"advisory\", "
 	  "\"normal\" or \"mandatory\" is expected, got text \"loud\"" },
+	/* policies of our own domains */
+	{ "sts_serve = { domains = { ['a.example'] = { mx = 'm.a.example' } } }",
+	  "sts_serve.domains[\"a.example\"].mode: is missing" },
+	{ "sts_serve = { domains = { ['a.example'] = { mode = 'Enforce', mx = 'm.a.example' } } }",
+	  "sts_serve.domains[\"a.example\"].mode: \"none\", \"testing\" or \"enforce\" is expected, got text \"Enforce\"" },
+	{ "sts_serve = { domains = { ['a.example'] = { mode = 'testing' } } }",
+	  "sts_serve.domains[\"a.example\"]: mx is missing: which hosts take mail for the domain?" },
+	{ "sts_serve = { domains = { ['a.example'] = { mode = 'enforce', mx = 'a.*.example', max_age = '366d' } } }",
+	  "sts_serve.domains[\"a.example\"].max_age: 366d is out of range, 1h to 8766h is allowed\n"
+	  "sts_serve.domains[\"a.example\"].mx: a host name such as \"mx1.acme.example\" or \"*.acme.example\" is "
+	  "expected, got text \"a.*.example\"\n"
+	  "sts_serve.domains[\"a.example\"]: mx is missing: which hosts take mail for the domain?" },
+	{ "sts_serve = { domains = { ['*.example'] = { mode = 'none' } } }",
+	  "sts_serve.domains[\"*.example\"]: the name is a domain, such as [\"acme.example\"]" },
+	{ "sts_serve = { domains = { ['a.example'] = { mode = 'none' }, ['A.example.'] = { mode = 'none' } } }",
+	  "sts_serve.domains[\"a.example\"]: stands there twice" },
+	{ "sts_serve = { domains = { ['a.example'] = { mode = 'none', reports = 'mailto:a@b.example;x' } } }",
+	  "sts_serve.domains[\"a.example\"].reports: a URI such as \"mailto:tls-reports@acme.example\" or "
+	  "\"https://acme.example/tls\" is expected, got text \"mailto:a@b.example;x\"" },
+	{ "sts_serve = { bind = '0.0.0.0:443', domains = { ['a.example'] = { mode = 'none' } } }",
+	  "sts_serve: needs a certificate; name some of tls.identities in tls" },
+	{ TLS1 "sts_serve = { bind = '0.0.0.0:443', tls = 'web' }",
+	  "sts_serve.tls: no identity \"web\"; there are \"mx1\"" },
+	{ TLS1 IN "tls = 'mx1' } }, sts_serve = { tls = 'mx1', bind = { '0.0.0.0:25', 'unix:x' } }",
+	  "sts_serve.bind: 0.0.0.0:25 is bound already by listeners.inbound\n"
+	  "sts_serve.bind: a numeric address with port is expected, got unix:/srv/gw/x" },
 	/* later versions */
 	{ "tables = { partners = { csv = 'x' } }",
 	  "tables: data tables are not available in this version; remove this section" },

@@ -168,9 +168,43 @@ START_TEST(hosts)
 }
 END_TEST
 
+/* What we publish is what senders take. */
+START_TEST(published)
+{
+	char *mx[] = { "mx1.example.com", "*.example.net" };
+	char *one = sts_policy_text(STS_ENFORCE, 604800, mx, 2), *none = sts_policy_text(STS_NONE, 86400, NULL, 0);
+	char id[STS_ID_SIZE], other[STS_ID_SIZE], got[STS_ID_SIZE], *txt;
+	struct sts_policy p;
+	struct slice record;
+	struct err err;
+
+	ck_assert_str_eq(one, "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.com\r\nmx: *.example.net\r\n"
+	    "max_age: 604800\r\n");
+	ck_assert(sts_policy_parse(slice_of(one), &p, &err));
+	ck_assert(p.mode == STS_ENFORCE && p.max_age_s == 604800 && p.nmx == 2);
+	sts_policy_fini(&p);
+	ck_assert(sts_policy_parse(slice_of(none), &p, &err));
+	ck_assert(p.mode == STS_NONE && p.nmx == 0);
+	sts_policy_fini(&p);
+	sts_policy_id(id, one);
+	sts_policy_id(got, one);
+	sts_policy_id(other, none);
+	ck_assert_str_eq(id, got);
+	ck_assert_str_ne(id, other);
+	txt = xasprintf("v=STSv1; id=%s;", id);
+	record = slice_of(txt);
+	ck_assert(sts_txt_id(&record, 1, got) == STS_TXT_ID);
+	ck_assert_str_eq(id, got);
+	free(txt);
+	free(one);
+	free(none);
+}
+END_TEST
+
 UNIT_MAIN("sts",
     tcase_add_loop_test(tc, txt_records, 0, NELEMS(txts));
     tcase_add_loop_test(tc, policy_texts, 0, NELEMS(policies));
     tcase_add_loop_test(tc, hosts, 0, NELEMS(matches));
     tcase_add_test(tc, nul_is_no_policy);
+    tcase_add_test(tc, published);
     tcase_add_test(tc, sizes);)
