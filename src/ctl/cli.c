@@ -25,6 +25,7 @@ static const char help[] =
     "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
     "  probe DOMAIN                 what would become of mail to it today; sends none\n"
     "  tlsrpt show [DOMAIN]         sessions counted for reports about TLS; --json: the reports\n"
+    "  dns-records [DOMAIN]         what to publish beside this configuration: MTA-STS, TLSA, TLS reports\n"
     "  status, metrics, reload\n"
     "\n"
     "options\n"
@@ -36,7 +37,8 @@ static const char help[] =
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
     "      --limit N                at most N rows (100)\n"
-    "      --port N                 of the servers (probe)\n"
+    "      --port N                 of the servers (probe, dns-records)\n"
+    "      --check                  compare with what DNS says now (dns-records)\n"
     "      --csv                    CSV (evidence export)\n"
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
     "      --reason TEXT            why; recorded with every change\n"
@@ -142,7 +144,10 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 	return result;
 }
 
-enum { OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV, OPT_PORT, OPT_DAY };
+enum {
+	OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV,
+	OPT_CHECK, OPT_PORT, OPT_DAY
+};
 
 int
 cli_main(int argc, char **argv)
@@ -156,6 +161,7 @@ cli_main(int argc, char **argv)
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "csv", no_argument, NULL, OPT_CSV },
 		{ "port", required_argument, NULL, OPT_PORT },
+		{ "check", no_argument, NULL, OPT_CHECK },
 		{ "reason", required_argument, NULL, OPT_REASON },
 		{ "level", required_argument, NULL, OPT_LEVEL },
 		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
@@ -177,7 +183,8 @@ cli_main(int argc, char **argv)
 		int (*run)(struct cli *);
 	} commands[] = {
 		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
-		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "status", cli_status }, { "metrics", cli_status },
+		{ "evidence", cli_evidence }, { "probe", cli_probe },
+		{ "dns-records", cli_records }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
 		{ "tlsrpt", cli_tlsrpt },
 	};
@@ -194,6 +201,7 @@ cli_main(int argc, char **argv)
 		case OPT_DB: c.db = optarg; break;
 		case OPT_JSON: c.json = true; break;
 		case OPT_CSV: c.csv = true; break;
+		case OPT_CHECK: c.check = true; break;
 		case OPT_REASON: c.reason = optarg; break;
 		case OPT_LEVEL: c.level = optarg; break;
 		case OPT_DRY_RUN: c.dry_run = true; break;

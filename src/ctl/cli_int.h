@@ -11,7 +11,7 @@ struct cli {
 	const char *db;			/* --db: read a database without a daemon */
 	bool conf_named;		/* by -c, not by default */
 	uint16_t port;			/* --port; 0 not given */
-	bool json, dry_run, csv;
+	bool json, dry_run, csv, check;
 	const char *reason, *level;
 	json_t *filter;
 	int argc;			/* what is left: words of the command */
@@ -31,6 +31,7 @@ int cli_policy(struct cli *c);
 int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);
 int cli_probe(struct cli *c);
+int cli_records(struct cli *c);
 int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
 int cli_usage(const char *why);

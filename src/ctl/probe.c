@@ -215,10 +215,9 @@ on_self_test(void *owner, bool ok, const char *why)
 	stop_when_done(p);
 }
 
-static struct dns *
-make_dns(const struct probe *p, struct err *err)
+struct dns *
+probe_dns(struct event_base *base, const struct conf *c, struct err *err)
 {
-	const struct conf *c = p->conf;
 	struct dns_conf dc = { .anchor_file = ANCHOR };
 	struct dns_stub *stubs = NULL;
 	struct dns *d;
@@ -232,7 +231,7 @@ make_dns(const struct probe *p, struct err *err)
 			.anchor_file = c->dns.anchor, .stubs = stubs, .nstubs = c->dns.nstubs,
 			.timeout_ms = c->dns.timeout_ms };
 	}
-	d = dns_new(p->base, &dc, err);
+	d = dns_new(base, &dc, err);
 	free(stubs);
 	return d;
 }
@@ -282,7 +281,7 @@ probe_run(struct probe *p, struct err *err)
 	p->tls = tls_client_new(&tc, err);
 	if (p->tls == NULL)
 		return -1;
-	p->dns = make_dns(p, err);
+	p->dns = probe_dns(p->base, p->conf, err);
 	if (p->dns == NULL)
 		return -1;
 	look_up(p);

@@ -222,7 +222,7 @@ bool tls_file_has_name(const struct tls_file *f, const char *name);
 #define TLS_DIGEST_TEXT 65
 /* SHA-256 of its SubjectPublicKeyInfo, in lower-case hexadecimal: what a record "3 1 1" holds. */
 void tls_file_spki(const struct tls_file *f, char dst[TLS_DIGEST_TEXT]);
-/* D-56: does this record match the certificate (usage 3) or, of what comes behind it, one (usage 2)? */
+/* D-56: does this record match the certificate, or the key (usage 3), or one of what comes behind (usage 2)? */
 bool tls_file_matches(const struct tls_file *f, const struct tls_tlsa *r);
 void net_tls_init(void);	/* once, before threads */
 

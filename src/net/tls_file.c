@@ -95,11 +95,11 @@ tls_file_spki(const struct tls_file *f, char dst[TLS_DIGEST_TEXT])
 	hex_encode(dst, digest, 32);
 }
 
+/* Takes `der`. */
 static bool
-is_about(const struct tls_tlsa *r, X509 *x)
+is_digest_of(const struct tls_tlsa *r, uint8_t *der, int n)
 {
-	uint8_t digest[EVP_MAX_MD_SIZE], *der = NULL;
-	int n = r->selector == 0 ? i2d_X509(x, &der) : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+	uint8_t digest[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 	bool same = false;
 
@@ -112,13 +112,29 @@ is_about(const struct tls_tlsa *r, X509 *x)
 	return same;
 }
 
+static bool
+is_about(const struct tls_tlsa *r, X509 *x)
+{
+	uint8_t *der = NULL;
+	int n = r->selector == 0 ? i2d_X509(x, &der) : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+
+	return is_digest_of(r, der, n);
+}
+
 bool
 tls_file_matches(const struct tls_file *f, const struct tls_tlsa *r)
 {
-	if (r->selector > 1 || r->mtype > 2 || f->n == 0)
+	uint8_t *der = NULL;
+	int n;
+
+	if (r->selector > 1 || r->mtype > 2)
 		return false;
+	if (r->usage == 3 && f->n == 0 && r->selector == 1) {	/* a key alone */
+		n = i2d_PUBKEY(f->key, &der);
+		return is_digest_of(r, der, n);
+	}
 	if (r->usage == 3)
-		return is_about(r, f->certs[0]);
+		return f->n > 0 && is_about(r, f->certs[0]);
 	for (size_t i = 1; r->usage == 2 && i < f->n; i++)
 		if (is_about(r, f->certs[i]))
 			return true;
