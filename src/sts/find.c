@@ -3,7 +3,8 @@
  * A look-up is a round: the TXT record is asked for, and the database when no policy is in memory.
  * Then, in proceed(): what is known has the record's id, and is the answer; or a fetch begins, unless
  * one for that id has just failed (S-28), and the answer is what is known afterwards. Whoever waits
- * longer than the bound gets what is known by then (S-32); the fetch goes on without him. */
+ * longer than the bound gets what is known by then (S-32); the fetch goes on without him. What the
+ * database has is waited for, however long that takes: a policy that is kept applies (S-30, X-41). */
 #include "config.h"
 
 #include <event2/event.h>
@@ -23,6 +24,7 @@
 #define REFRESH_EVERY_MS (10 * 60000)
 #define REFRESH_AT_ONCE 20u		/* fetches that a look at the database begins */
 #define ENTRIES_MAX 10000u
+#define RELOAD_S 1			/* after the database could not be read */
 
 struct waiter {
 	TAILQ_ENTRY(waiter) link;
@@ -32,6 +34,7 @@ struct waiter {
 	void *owner;
 	struct event *bound;
 	bool is_next;
+	bool is_due;			/* past the bound */
 };
 
 struct entry {
@@ -43,6 +46,7 @@ struct entry {
 	/* the round under way */
 	uint64_t query;
 	bool is_loading, was_loaded;
+	struct event *reload;			/* NULL until it is needed */
 	enum sts_txt txt;
 	bool txt_failed;
 	char id[STS_ID_SIZE];			/* of the newest record that was seen */
@@ -119,6 +123,8 @@ entry_free(struct entry *e)
 	if (e->query != 0)
 		dns_cancel(e->f->env.dns, e->query);
 	sts_fetch_cancel(e->fetch);
+	if (e->reload != NULL)
+		event_free(e->reload);
 	sts_known_unref(e->known);
 	HASH_DEL(e->f->entries, e);
 	e->f->nentries--;
@@ -209,7 +215,26 @@ answer_all(struct entry *e)
 static void
 on_bound(evutil_socket_t fd, short what, void *arg)
 {
-	answer(arg);
+	struct waiter *w = arg;
+
+	w->is_due = true;
+	if (!w->e->is_loading)
+		answer(w);
+}
+
+static void
+answer_due(struct entry *e)
+{
+	struct waiter *w = TAILQ_FIRST(&e->waiters);
+
+	while (w != NULL) {
+		if (!w->is_due) {
+			w = TAILQ_NEXT(w, link);
+			continue;
+		}
+		answer(w);
+		w = TAILQ_FIRST(&e->waiters);	/* the callback may have changed the list */
+	}
 }
 
 /* ---- The database ---- */
@@ -248,6 +273,32 @@ take_row(struct entry *e, const struct store_policy *row)
 	e->known = k;
 }
 
+static void ask_store(struct sts_finder *f, const char *domain, void (*run)(void *, struct mail *));
+static void loaded(void *reader, struct mail *m);
+
+static void
+on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	struct entry *e = arg;
+
+	ask_store(e->f, e->domain, loaded);
+}
+
+/* Mail must not go as if nothing were kept: it waits, and the database is asked again. */
+static void
+load_failed(struct entry *e)
+{
+	static struct log_gate gate = { .kind = "kept MTA-STS policies" };
+	static const struct timeval again = { RELOAD_S, 0 };
+
+	if (log_may(&gate))
+		log_error("kept MTA-STS policies cannot be read", LOG_S("domain", e->domain));
+	if (e->reload == NULL)
+		e->reload = evtimer_new(e->f->env.base, on_reload, e);
+	MUST(e->reload != NULL);
+	evtimer_add(e->reload, &again);
+}
+
 static void
 loaded(void *reader, struct mail *m)
 {
@@ -257,11 +308,14 @@ loaded(void *reader, struct mail *m)
 
 	if (f != NULL)
 		HASH_FIND_STR(f->entries, l->req.domain, e);
-	if (e != NULL && e->is_loading) {
+	if (e != NULL && e->is_loading && l->req.status != STORE_OK) {
+		load_failed(e);
+	} else if (e != NULL && e->is_loading) {
 		e->is_loading = false;
 		if (l->req.n > 0)
 			take_row(e, &l->req.rows[0]);
 		proceed(e);
+		answer_due(e);
 	}
 	store_sts_free(&l->req);
 }

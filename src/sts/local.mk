@@ -8,3 +8,7 @@ check_PROGRAMS += tests/fuzz/replay_sts_request
 TESTS += tests/fuzz/replay_sts_request
 tests_fuzz_replay_sts_request_SOURCES = tests/fuzz/fuzz_sts_request.c tests/fuzz/replay.c
 FUZZ_NAMES += sts_request
+check_PROGRAMS += tests/unit/test_sts_find
+TESTS += tests/unit/test_sts_find
+tests_unit_test_sts_find_SOURCES = tests/unit/test_sts_find.c tests/unit/unit.h
+tests_unit_test_sts_find_LDADD = $(UNIT_LIBS)

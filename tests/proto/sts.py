@@ -2,6 +2,7 @@
 concerns. A policy shows in that a host without STARTTLS gets no mail."""
 
 import gzip
+import os
 import sqlite3
 import time
 
@@ -157,6 +158,36 @@ def refresh(t):
     s.gw.wait_for(lambda: s.gw.log_lines("MTA-STS policy not fetched"), what="a line in the log")
     s.hop["a"].starttls = False
     send(t, s, at("a", "two"), HELD, "the old one applies")
+
+
+@case.register("database-that-cannot-be-read", "S-30", "S-50", "X-41")
+def unreadable(t):
+    """A policy is kept and cannot be read: mail waits, and does not go as if there were none."""
+    s = scene(t, {"a": H5})
+    publish(s, "a")
+    send(t, s, at("a", "one"), "T")
+    s.gw.stop()
+    sts_lab.lab.update("s.example", sts_lab.records({"a": None}))
+    publish(s, "a", status="404 Gone")
+    s.hop["a"].starttls = False
+    file = s.gw.dir + "/state/queue.db"
+    db = sqlite3.connect(file)
+    size = db.execute("PRAGMA page_size").fetchone()[0]
+    pages = [r[0] for r in db.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'sts_policy' AND rootpage > 0")]
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    with open(file, "r+b", buffering=0) as f:
+        good = [os.pread(f.fileno(), size, (p - 1) * size) for p in pages]
+        for p in pages:
+            os.pwrite(f.fileno(), b"\xff" * 16, (p - 1) * size)
+        s.gw.start()
+        tagged.submit(t, s.gw, at("a", "two"))
+        s.gw.wait_log("kept MTA-STS policies cannot be read")
+        for p, page in zip(pages, good):
+            os.pwrite(f.fileno(), page, (p - 1) * size)
+    tagged.submit(t, s.gw, at("a", "three"))    # so that nobody goes on with a page that it remembers
+    for user in ("two", "three"):
+        t.eq(outcome(s, at("a", user)), HELD, user)
 
 
 @case.register("expired-policy-is-none", "S-43")
