@@ -52,6 +52,7 @@ static const unsigned hook_knows[HOOKS] = {
 	[HOOK_TLSRPT] = KNOWS_RCPT_DOMAIN,
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
+	[HOOK_EVERY] = 0,
 };
 
 static const struct {

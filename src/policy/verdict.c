@@ -50,6 +50,7 @@ static const unsigned legal[HOOKS] = {	/* policy design section 2 */
 	[HOOK_TLSRPT] = V(SUPPRESS) | V(REPORT) | V(DEFER),
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
+	[HOOK_EVERY] = 0,
 };
 
 /* What becomes of a hook whose handler failed (I5; policy design sections 2 and 9). NONE: as if
@@ -80,6 +81,7 @@ static const struct outcome {
 	[HOOK_TLSRPT] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_INIT] = { VERDICT_NONE, 0, "", -1 },	/* the generation is refused */
 	[HOOK_FINI] = { VERDICT_NONE, 0, "", -1 },
+	[HOOK_EVERY] = { VERDICT_NONE, 0, "", -1 },
 };
 
 const char *
