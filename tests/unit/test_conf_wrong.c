@@ -191,11 +191,17 @@ static const struct wrong_case {
 	{ TLS1 IN "tls = 'mx1' } }, sts_serve = { tls = 'mx1', bind = { '0.0.0.0:25', 'unix:x' } }",
 	  "sts_serve.bind: 0.0.0.0:25 is bound already by listeners.inbound\n"
 	  "sts_serve.bind: a numeric address with port is expected, got unix:/srv/gw/x" },
+	{ IN "auth = { 'PLAIN' } } }", "listeners.inbound.auth: would never be offered: the listener has no TLS, and "
+	  "auth_in_clear is not set" },
+	{ TLS1 IN "tls = 'mx1', auth = { 'plain', 'LOGIN' } } }",
+	  "listeners.inbound.auth: \"plain\" is no mechanism of this version: PLAIN, EXTERNAL\n"
+	  "listeners.inbound.auth: \"LOGIN\" is no mechanism of this version: PLAIN, EXTERNAL" },
+	{ TLS1 IN "tls = 'mx1', auth = { 'EXTERNAL' }, client_certs = 'off' } }",
+	  "listeners.inbound.auth: EXTERNAL needs client_certs = \"ask\"" },
+	{ TLS1 IN "tls = 'mx1', auth_in_clear = true } }", "listeners.inbound.auth_in_clear: means nothing without auth" },
 	/* later versions */
 	{ "tables = { partners = { csv = 'x' } }",
 	  "tables: data tables are not available in this version; remove this section" },
-	{ IN "auth = { 'PLAIN' } } }",
-	  "listeners.inbound.auth: SMTP AUTH is not available in this version; remove this setting" },
 	{ "policy = { network = { http = { 'https://x.example/' } } }", "policy.network.http: "
 	  "HTTP calls from policies are not available in this version; remove this setting" },
 	{ "policy = { canary = {} }",
