@@ -140,6 +140,8 @@ change_for(const struct probe_host *h, enum trust_reason reason)
 		return xasprintf("%s: it has to answer", name);
 	case TRUST_PROTOCOL:
 		return xasprintf("%s: it has to speak SMTP", name);
+	case TRUST_TAKES_NO_MAIL:
+		return xasprintf("%s: it has to take mail (it greets with 521)", name);
 	default:
 		return NULL;
 	}
@@ -240,7 +242,8 @@ stage_name(enum hop_stage s)
 	static const char *const names[] = { [HOP_NOT_TRIED] = "not-tried", [HOP_UNREACHABLE] = "unreachable",
 		[HOP_NO_STARTTLS] = "no-starttls", [HOP_STARTTLS_TEMPFAIL] = "starttls-tempfail",
 		[HOP_HANDSHAKE_FAILED] = "handshake-failed", [HOP_TLS] = "tls", [HOP_NO_ESMTP] = "no-esmtp",
-		[HOP_BROKE_PROTOCOL] = "protocol", [HOP_HANDSHAKE_TIMEOUT] = "handshake-timeout" };
+		[HOP_BROKE_PROTOCOL] = "protocol", [HOP_HANDSHAKE_TIMEOUT] = "handshake-timeout",
+		[HOP_TAKES_NO_MAIL] = "takes-no-mail" };
 
 	return names[s];
 }

@@ -44,7 +44,7 @@ conclude(struct attempt *a)
 	if (end.end == TRUST_END_DEFER && end.unmet != 0 && a->prep->on_unmet == UNMET_BOUNCE &&
 	    all_refused(a) && a->msg->from[0] != '\0')
 		end.end = TRUST_END_BOUNCE;
-	if (end.end == TRUST_END_BOUNCE && (may_hold_unmet(a) ||
+	if (end.end == TRUST_END_BOUNCE && end.reason != TRUST_TAKES_NO_MAIL && (may_hold_unmet(a) ||
 	    (a->prep->on_unmet == UNMET_DEFER && !(a->msg->flags & MSG_REQUIRETLS))))
 		end.end = TRUST_END_DEFER;
 	end.status[0] = end.end == TRUST_END_BOUNCE ? '5' : '4';
@@ -58,9 +58,9 @@ conclude(struct attempt *a)
 		free(text);
 		return;
 	}
-	if (end.reason == TRUST_UNREACHABLE && a->last_reply != NULL) {
+	if ((end.reason == TRUST_UNREACHABLE || end.reason == TRUST_TAKES_NO_MAIL) && a->last_reply != NULL) {
 		/* A host that says 5yz before any transaction says it of itself, not of the message,
-		 * which stays: its status is of class 4 as long as it does (RFC 3464 2.3.4). */
+		 * which stays (but for 521): its status is of class 4 then (RFC 3464 2.3.4). */
 		if (end.end != TRUST_END_BOUNCE && a->last_status[0] == '5')
 			a->last_status[0] = '4';
 		attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, a->last_code,

@@ -20,6 +20,8 @@ hop_stage_of_end(enum smtp_client_end why, int code)
 		return HOP_HANDSHAKE_FAILED;
 	case SMTP_END_HANDSHAKE_TIMEOUT:
 		return HOP_HANDSHAKE_TIMEOUT;
+	case SMTP_END_GREETING:
+		return code == 521 ? HOP_TAKES_NO_MAIL : HOP_UNREACHABLE;
 	case SMTP_END_EHLO:
 		return code >= 500 ? HOP_NO_ESMTP : HOP_UNREACHABLE;
 	case SMTP_END_PROTOCOL:

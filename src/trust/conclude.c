@@ -27,7 +27,7 @@ void
 trust_conclude(const struct trust_need *need, const struct trust_verdict *v, size_t n,
     struct trust_conclusion *out)
 {
-	const struct trust_verdict *keyword = NULL, *definite = &v[0];
+	const struct trust_verdict *keyword = NULL, *definite = NULL;
 	bool may_wait = need->null_sender || need->own_notice;
 	char status[sizeof out->status];
 
@@ -42,12 +42,18 @@ trust_conclude(const struct trust_need *need, const struct trust_verdict *v, siz
 		}
 		if (keyword == NULL && lacked_only_keyword(&v[i]))
 			keyword = &v[i];
+		if (definite == NULL && v[i].reason != TRUST_TAKES_NO_MAIL)
+			definite = &v[i];
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (v[i].status[0] != '5') {	/* not the sender's duty: the operator has time */
 			conclude(out, TRUST_END_DEFER, v[i].status, &v[i]);
 			return;
 		}
+	}
+	if (definite == NULL) {			/* Z-08: nobody there takes mail */
+		conclude(out, may_wait ? TRUST_END_DEFER : TRUST_END_BOUNCE, may_wait ? "4.3.2" : "5.3.2", &v[0]);
+		return;
 	}
 	if (keyword != NULL)
 		definite = keyword;		/* row 51 */

@@ -259,6 +259,11 @@ judge(const struct trust_need *need, const struct trust_facts *f, bool without_s
 			say(v, TRUST_SKIP_TEMP, TRUST_UNREACHABLE, "4.4.1");
 		return;
 	}
+	if (f->stage == HOP_TAKES_NO_MAIL) {
+		v->unmet = 0;
+		say(v, TRUST_SKIP, TRUST_TAKES_NO_MAIL, "5.3.2");
+		return;
+	}
 	if (v->unmet != 0) {
 		refuse_connection(need, f, by_domain, v);
 		return;
@@ -301,6 +306,7 @@ h_state(const struct trust_need *need, const struct trust_facts *f)
 	case HOP_NOT_TRIED:
 	case HOP_UNREACHABLE:
 	case HOP_BROKE_PROTOCOL:
+	case HOP_TAKES_NO_MAIL:
 		return H0;
 	case HOP_NO_STARTTLS:
 	case HOP_NO_ESMTP:
@@ -369,8 +375,7 @@ row_of(const struct trust_need *need, const struct trust_facts *f, const struct 
 		return 43;
 	if (v->reason == TRUST_PARAMETER_REFUSED)
 		return 49;
-	if ((need->null_sender || need->own_notice) && f->stage != HOP_UNREACHABLE &&
-	    f->stage != HOP_BROKE_PROTOCOL) {
+	if ((need->null_sender || need->own_notice) && (h != H0 || f->stage == HOP_NOT_TRIED)) {
 		if (is_tagged)
 			return v->with_requiretls ? 53 : h == H4 && is_lookup_secure(need, f) ? 54 : 55;
 		if (is_waived(need))

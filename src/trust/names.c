@@ -27,6 +27,7 @@ static const struct {
 		"the server is not listed in the domain's MTA-STS policy" },
 	[TRUST_STS_FETCH] = { "sts-fetch-failed", "the domain's MTA-STS policy could not be fetched" },
 	[TRUST_PROTOCOL] = { "protocol", "the server broke the protocol" },
+	[TRUST_TAKES_NO_MAIL] = { "takes-no-mail", "the server takes no mail at all" },
 	[TRUST_PARAMETER_REFUSED] = { "parameter-refused",
 		"the server lists REQUIRETLS but refused it" },
 };

@@ -26,6 +26,7 @@ enum hop_stage {
 	HOP_NO_ESMTP,		/* EHLO refused for good, HELO only */
 	HOP_BROKE_PROTOCOL,	/* spoke nonsense, or out of turn: H0 with another reason */
 	HOP_HANDSHAKE_TIMEOUT,	/* H2, and it may do better next time (D1) */
+	HOP_TAKES_NO_MAIL,	/* greeted with 521: never takes mail (RFC 7504 section 3, Z-08) */
 };
 
 enum mx_trust {
@@ -120,6 +121,7 @@ enum trust_reason {
 	TRUST_STS_FETCH,
 	TRUST_PARAMETER_REFUSED,	/* lists REQUIRETLS, then refuses it on MAIL (row 49) */
 	TRUST_PROTOCOL,
+	TRUST_TAKES_NO_MAIL,
 	TRUST_REASONS
 };
 

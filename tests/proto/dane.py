@@ -33,7 +33,7 @@ def goes(name, *requirements, host, to=None, want="T", sni=None, verified="dane"
 
 # ---- Which records, which certificate ----
 
-goes("end-entity", "D-40", host="ee", has=["matched 3 1 1 ", " at mx.ee.d.example: 3 1 1 "], sni="mx.ee.d.example")
+goes("end-entity", "D-40", "D-25", host="ee", has=["matched 3 1 1 ", " at mx.ee.d.example: 3 1 1 "], sni="mx.ee.d.example")
 goes("expired-wrong-name", "D-40", host="exp", has=["matched 3 1 1 "])
 goes("trust-anchor", "D-41", host="ta", has=["matched 2 0 1 "])
 goes("trust-anchor-names-domain", "D-41", host="tad", has=["matched 2 0 1 "])
@@ -60,7 +60,7 @@ goes("record-behind-unsigned-alias", "D-05", "D-09", host="al10", verified="pkix
 goes("record-is-alias", "D-27", host="al7", sni="mx.al7.d.example", has=["matched 2 0 1 ", " at mx.al7.d.example:"])
 
 
-@case.register("unsigned-host-not-asked", "D-13")
+@case.register("unsigned-host-not-asked", "D-13", "D-12")
 def unsigned_host(t):
     """Broken servers would fail the query; behind unsigned addresses, or an unsigned alias, there is none."""
     s = scene(t, {"unsigned": H4, "al5": H4, "fail": H4})
@@ -78,7 +78,7 @@ def unsigned_host(t):
 
 # ---- Several hosts ----
 
-@case.register("next-host", "D-31", "D-51")
+@case.register("next-host", "D-31", "D-51", "D-21")
 def next_host(t):
     """A host whose certificate does not match is passed over; the next one matches."""
     s = scene(t, {"mis": H4, "ee": H4})
@@ -139,7 +139,7 @@ goes("insecure-mx-mismatch-verify", "D-22", "D-51", host="mis", to="mis.plain.ex
      over={"routes": {"internet": {"tls": "verify"}}})
 
 
-@case.register("insecure-mx-in-the-log", "D-22")
+@case.register("insecure-mx-in-the-log", "D-22", "D-23")
 def insecure_mx_log(t):
     """What DANE verified there is the host, not the domain: the line of a delivery says so."""
     s = scene(t, {"ee": H4})

@@ -130,7 +130,7 @@ def weak(hop, ciphers):
 
 
 for word, suites in (("anonymous", "aNULL:@SECLEVEL=0"), ("null", "eNULL:@SECLEVEL=0")):
-    @case.register(f"row-15-{word}-suites", "R-57", "R-47")
+    @case.register(f"row-15-{word}-suites", "R-57", "R-47", "D-53")
     def no_real_suite(t, word=word, suites=suites):
         """Suites without a certificate or without encryption are no TLS, whatever the host lists inside."""
         s = tagged.scene(t, at(GOOD, H5))

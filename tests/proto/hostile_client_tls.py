@@ -52,7 +52,7 @@ def at_starttls(t, gw, listener="inbound"):
     return c
 
 
-@case.register("octets-ahead-of-the-handshake", "X-4", "X-6", "M-150")
+@case.register("octets-ahead-of-the-handshake", "X-4", "X-6", "M-150", "N-22")
 def ahead(t):
     """What stands behind STARTTLS in clear ends the session; what comes in clear behind the 220, with or
     without a ClientHello around it, is never answered."""
@@ -82,7 +82,7 @@ def ahead(t):
     t.eq(gw.log_lines("from=evil"), [], "transactions")
 
 
-@case.register("what-was-said-in-clear-is-forgotten", "X-5", "M-150", "M-152")
+@case.register("what-was-said-in-clear-is-forgotten", "X-5", "M-150", "M-152", "R-106")
 def forgotten(t):
     """EHLO, MAIL, RCPT and a policy's notes on the session do not outlive the handshake."""
     gw, hop = gateway(t, """
@@ -182,7 +182,7 @@ def handshake(t, gw, listener="inbound", **options):
     return c
 
 
-@case.register("versions-and-ciphers", "X-7", "R-57")
+@case.register("versions-and-ciphers", "X-7", "R-57", "S-63", "N-10", "N-11", "N-17")
 def versions(t):
     """TLS 1.2 and 1.3; no older version, no cipher without forward secrecy, encryption or
     authentication, no compression, no renegotiation."""

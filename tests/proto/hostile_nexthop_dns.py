@@ -202,7 +202,7 @@ def rows(gw):
             if not m["notice"]}
 
 
-@case.register("every-fault", "F-15", "X-37", "X-38", "X-39", "D1")
+@case.register("every-fault", "F-15", "X-37", "X-38", "X-39", "D1", "D-02", "D-03", "D-06")
 def every_fault(t):
     """Each fault with plain and tagged mail."""
     zones = {z: Zone(more[2] if len(more) > 2 else f"@ MX 10 mx\nmx A {HOST}", kind=kind)

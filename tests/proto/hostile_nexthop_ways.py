@@ -118,7 +118,7 @@ WAYS = [
     Way("greeting-endless", ("X-43",), {"GREETING": endless(b"220-welcome\r\n")}, plain="Q"),
     Way("greeting-one-endless-line", ("X-43",), {"GREETING": endless(b"220-welcome ")}, plain="Q"),
     Way("greeting-554", at={"GREETING": b"554 5.3.2 no\r\n"}, plain="Q"),
-    Way("greeting-521", at={"GREETING": b"521 5.3.2 this host takes no mail\r\n"}, plain="Q"),
+    Way("greeting-521", ("Z-08",), {"GREETING": b"521 5.3.2 this host takes no mail\r\n"}, plain="B5.3.2"),
     Way("greeting-354", ("X-46",), {"GREETING": b"354 go\r\n"}, plain="Q"),
     Way("greeting-250", ("X-46",), {"GREETING": b"250 mx\r\n"}, plain="Q"),
     Way("greeting-http", ("X-46",), {"GREETING": b"HTTP/1.1 400 Bad Request\r\n\r\n"}, plain="Q"),
@@ -147,7 +147,7 @@ WAYS = [
     Way("ehlo-refused", ("X-33",), {"EHLO": b"500 5.5.1 what?\r\n"}, plain="D", tagged="B5.7.10", no="D"),
     Way("ehlo-and-helo-refused", ("X-33",), {"EHLO": b"500 what?\r\n", "HELO": b"500 what?\r\n"}, plain="Q",
         tagged="B5.7.10"),
-    Way("second-greeting-after-tls", ("X-45",), {"SECURED": second_greeting}, plain="Q"),
+    Way("second-greeting-after-tls", ("X-45", "R-122"), {"SECURED": second_greeting}, plain="Q"),
 
     # ---- STARTTLS ----
     Way("starttls-not-offered", ("X-33",), starttls=False, plain="D", tagged="B5.7.10", no="D"),

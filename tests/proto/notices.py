@@ -60,7 +60,7 @@ def by_administrator(t):
     only_one(t, s)
 
 
-@case.register("notice-about-a-policys-tag", "R-80", "R-73", "R-110")
+@case.register("notice-about-a-policys-tag", "R-80", "R-73", "R-110", "R-111")
 def by_policy(t):
     """A rule asked for REQUIRETLS: when no host has it the sender hears at once, under the same tag."""
     s = tagged.scene(t, {GOOD: H4}, policy="""

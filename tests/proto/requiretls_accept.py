@@ -56,7 +56,7 @@ def keyword(t):
         t.lacks(c.cmd("HELO client.example", 250).text, "REQUIRETLS", "HELO")
 
 
-@case.register("implicit-tls-announces", "R-19", "R-06")
+@case.register("implicit-tls-announces", "R-19", "R-06", "N-14")
 def implicit_tls(t):
     """A listener that begins with TLS announces the keyword at the first EHLO and takes it."""
     port = case.free_port()
@@ -70,7 +70,7 @@ def implicit_tls(t):
     t.check(hop.wait_messages(1)[0].has_requiretls, "the tag is gone")
 
 
-@case.register("parameter-syntax", "R-03", "R-04", "R-18")
+@case.register("parameter-syntax", "R-03", "R-04", "R-18", "R-00c")
 def parameter_syntax(t):
     """A value or a second one is 501 and opens no transaction; the letters' case does not matter."""
     gw, hop, _ = setup(t)
@@ -301,7 +301,7 @@ def conditions(t):
         t.eq(len(hop.commands("MAIL")), 1 if name == "ok" else 0, f"MAIL at {name}")
 
 
-@case.register("lookup-signed-or-not", "R-09", "R-07", "D10")
+@case.register("lookup-signed-or-not", "R-09", "R-07", "D10", "N-02", "R-103")
 def lookup(t):
     """The same perfect host: by a signed MX it has MAIL with the parameter; by an unsigned one it is
     not even connected to; without MX, its own name is checked."""
@@ -375,7 +375,7 @@ def parameter_beats_header(t):
     t.check(m.data.endswith(NO + MESSAGE), "the ignored header is gone")
 
 
-@case.register("octets-in-octets-out", "R-37", "R-33", "I8")
+@case.register("octets-in-octets-out", "R-37", "R-33", "I8", "R-71", "R-115")
 def octets(t):
     """Whatever the header section looks like, only trace fields come before it."""
     gw, hop, _ = setup(t)

@@ -268,7 +268,7 @@ CERTIFICATES = {
 }
 
 
-@case.register("certificates", "R-10", "R-44", "R-45", "D9")
+@case.register("certificates", "R-10", "R-44", "R-45", "D9", "R-102")
 def certificates(t):
     """Every kind of certificate, each at a host of its own."""
     hosts, records = {}, []
@@ -325,7 +325,7 @@ def keyword_case(t):
     w.took("m1")
 
 
-@case.register("tls-versions", "R-47", "R-57")
+@case.register("tls-versions", "R-47", "R-57", "S-63", "N-10")
 def versions(t):
     """TLS 1.1 is none; TLS 1.2 will do."""
     w = World(t, {"old.example": mx("m1"), "good.example": mx("m2"), "new.example": mx("m3")},
@@ -398,7 +398,7 @@ def transient(t):
     t.eq(w.inside.messages, [], "notices")
 
 
-@case.register("worse-at-the-second-try", "R-50", "I2")
+@case.register("worse-at-the-second-try", "R-50", "I2", "R-100")
 def worse_later(t):
     """The host had all, and failed for the moment; at the next try it offers no TLS: nothing is sent."""
     w = World(t, {"good.example": mx("m1")}, {"m1": dict(GOOD, replies={"MAIL": "451 4.3.0 later"})},
@@ -432,7 +432,7 @@ def bare(t):
     t.lacks(" ".join(m.rcpts), "REQUIRETLS", "RCPT")
 
 
-@case.register("never-ahead-of-a-reply", "R-54")
+@case.register("never-ahead-of-a-reply", "R-54", "N-22")
 def slow_ehlo(t):
     """Nothing arrives while EHLO, STARTTLS or the second EHLO is waiting for its answer."""
     early = []

@@ -114,7 +114,7 @@ def lost_while_fetching(t):
     t.eq([m.data.endswith(CONTENT) for m in arrived], [True], "what arrived")
 
 
-@case.register("starttls-454-and-no-duties")
+@case.register("starttls-454-and-no-duties", "N-13")
 def starttls_454(t):
     """STARTTLS refused for the moment: mail that owes nothing goes in clear, once."""
     gw, hop, _ = setup(t, replies={"STARTTLS": "454 4.7.0 not now"})
@@ -169,7 +169,7 @@ def minimum_version(t):
     t.has(gw.wait_log("message delivered")[0], "verified=pkix", "the log")
 
 
-@case.register("kept-connection-ends-with-its-trust", "I2", "R-55")
+@case.register("kept-connection-ends-with-its-trust", "I2", "R-55", "N-06")
 def reload_trust(t):
     """The CA is taken out by a reload: a kept connection that it vouched for carries no more tagged mail."""
     gw, hop, _ = setup(t, requiretls=True, over={"delivery": {"idle": "30s"}})

@@ -6,7 +6,7 @@ from case import Zone
 MESSAGE = b"From: a@client.example\r\nTo: b@gw.example\r\nSubject: smoke\r\n\r\nhello\r\n.a dot\r\n"
 
 
-@case.register("inbound-to-inside", "I1", "I8")
+@case.register("inbound-to-inside", "I1", "I8", "N-18")
 def inbound_to_inside(t):
     """Mail for our domain in clear: same body at the next hop, then an empty queue."""
     hop = t.nexthop(cert=t.certs.issue("inside.example"))

@@ -233,7 +233,7 @@ def hosts_in_order(t):
     t.eq(len(s.hop["pair2"].accepted), 1, "at the second")
 
 
-@case.register("policy-of-one-domain", "S-64", "S-11", "R-55")
+@case.register("policy-of-one-domain", "S-64", "S-11", "R-55", "S-13")
 def one_domain(t):
     """Another domain at the same host is not concerned."""
     s = scene(t, {"a": H1})

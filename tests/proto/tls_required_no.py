@@ -147,7 +147,7 @@ PLACES = (      # of a perfect header where it does not count
 )
 
 
-@case.register("what-counts-as-the-header", "R-24", "R-25", "R-26", "R-27", "R-28", "R-23", "R-72")
+@case.register("what-counts-as-the-header", "R-24", "R-25", "R-26", "R-27", "R-28", "R-23", "R-72", "R-00a")
 def what_counts(t):
     """One message each to a host without TLS: those that are the header arrive, the others wait."""
     gw, hop, _ = setup(t, {"starttls": False}, over={"queue": {"retry": ["1h"]}})
@@ -268,7 +268,7 @@ def failed_lookups(t):
     t.eq(hop.sessions, [], "sessions")
 
 
-@case.register("our-own-rule-stays", "R-66", "D11")
+@case.register("our-own-rule-stays", "R-66", "D11", "N-23")
 def own_rule(t):
     """A route that is not waivable asks on, message by message and recipient by recipient."""
     gw, hop, _ = setup(t, {"starttls": False})
@@ -309,7 +309,7 @@ def survives_kill(t):
     t.eq(hop.wait_messages(1)[0].tls, None, "TLS")
 
 
-@case.register("ignored-by-configuration-or-policy", "R-113", "R-31")
+@case.register("ignored-by-configuration-or-policy", "R-113", "R-31", "R-126")
 def ignored(t):
     """tls_required_no = "ignore", or a policy's word: normal handling, and the log says so."""
     policy = """

@@ -194,7 +194,7 @@ static const struct answer_case {
 	bool secure;
 	size_t n;
 	const char *canon;
-} answers[] = {
+} answers[] = {		/* D-01 */
 	{ "signed.example", DNS_MX, DNS_OK, true, 2, "signed.example" },
 	{ "Signed.EXAMPLE.", DNS_MX, DNS_OK, true, 2, "signed.example" },
 	{ "mx1.signed.example", DNS_A, DNS_OK, true, 1, NULL },
@@ -521,7 +521,7 @@ static const struct mx_case {
 	{ "deadmx.signed.example", MX_NO_ADDRESS, true, false, "noaddr/10+s!nodata not-there/20+s!nxdomain" },
 	{ "not-there.signed.example", MX_NXDOMAIN, true, false, "" },
 	{ "not a name", MX_NXDOMAIN, false, false, "" },
-	{ "nullmx.signed.example", MX_NULL, true, false, "" },
+	{ "nullmx.signed.example", MX_NULL, true, false, "" },		/* Z-01 */
 	{ "nullbut.signed.example", MX_OK, true, false, "mx1/10+s,::1,127.0.0.11" },	/* Z-02 */
 	{ "bogus.example", MX_TEMPFAIL, false, false, "" },	/* Z-09, row 44 */
 	{ "expired.example", MX_TEMPFAIL, false, false, "" },

@@ -48,7 +48,7 @@ START_TEST(clauses)
 	r.tls_version = "TLSv1.3";
 	r.tls_cipher = "TLS_AES_256_GCM_SHA384";
 	r.requiretls = true;
-	/* M-183: via, with, id, for, then tls (RFC 8314 4.3); the rest are comments. */
+	/* M-183: via, with, id, for, then tls (RFC 8314 4.3, N-15); the rest are comments. */
 	expect(&r, "Received: from client.example (host.client.example [192.0.2.7]) by mx.acme.example with "
 	    "ESMTPS (version=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384) (requiretls) id 000000000001A for "
 	    "<bob@acme.example> tls TLS_AES_256_GCM_SHA384");

@@ -309,6 +309,7 @@ START_TEST(pins_and_fingerprints)
 }
 END_TEST
 
+/* S-71, S-72, S-73, D-54, N-25: a chain for every client, whatever name it asks for, or none. */
 START_TEST(identities_by_sni)
 {
 	static const struct { const char *sni, *names; } cases[] = {

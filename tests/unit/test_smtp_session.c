@@ -479,7 +479,7 @@ static const struct transcript {
 	    "421 4.7.0 mx.example This is not an HTTP server\r\n", "", "closed", true },
 	{ "ClientHello (X-28)", SLICE("\x16\x03\x01\x02"),
 	    "421 4.7.0 mx.example Plain text first, then STARTTLS\r\n", "", "closed", true },
-	{ "no STARTTLS here", SLICE("STARTTLS\r\nSTARTTLS x\r\n"),
+	{ "no STARTTLS here (N-19)", SLICE("STARTTLS\r\nSTARTTLS x\r\n"),
 	    "502 5.5.1 STARTTLS is not offered\r\n501 5.5.4 STARTTLS takes no argument\r\n", "", "", false },
 	{ "REQUIRETLS in clear (R-15)", SLICE(EHLO_IN "MAIL FROM:<a@a.example> REQUIRETLS\r\n"
 	    "RCPT TO:<b@b.example>\r\n"),
@@ -1062,7 +1062,7 @@ START_TEST(steady_content_is_not_cut)
 END_TEST
 
 /* ---- Beginning and end ---- */
-START_TEST(refused_at_connect)	/* M-66 */
+START_TEST(refused_at_connect)	/* M-66, Z-07 */
 {
 	struct rig r;
 
@@ -1330,7 +1330,7 @@ START_TEST(clear_text_after_starttls)	/* X-6: no way back */
 }
 END_TEST
 
-START_TEST(starttls_required)
+START_TEST(starttls_required)	/* N-19 */
 {
 	struct rig r;
 

@@ -10,7 +10,7 @@
 
 /* ---- the table ---- */
 
-enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO, H_NONSENSE, H_SLOW };	/* HX: not tried */
+enum { H0, H1, H2, H2T, H3, H3_PKIX, H4, H5, HX, H_OLD, H_HELO, H_NONSENSE, H_SLOW, H_521 };	/* HX: not tried */
 
 /* Domains of the table's second column. */
 enum domain { DANE, UNUSABLE, TLSA_BAD, SIGNED, STS_OK, STS_NOT, TEST_OK, TEST_NOT, PLAIN, STS_LOST,
@@ -48,6 +48,7 @@ facts_of(enum domain d, int h)
 	case H1: f.stage = HOP_NO_STARTTLS; return f;
 	case H_HELO: f.stage = HOP_NO_ESMTP; return f;
 	case H_NONSENSE: f.stage = HOP_BROKE_PROTOCOL; return f;
+	case H_521: f.stage = HOP_TAKES_NO_MAIL; return f;
 	case H2: f.stage = HOP_HANDSHAKE_FAILED; return f;
 	case H_SLOW: f.stage = HOP_HANDSHAKE_TIMEOUT; return f;
 	case H2T: f.stage = HOP_STARTTLS_TEMPFAIL; return f;
@@ -411,7 +412,7 @@ nth_facts(unsigned n)
 	struct trust_facts f;
 
 #define TAKE(count) (n % (count)); n /= (count)
-	f.stage = TAKE(9);
+	f.stage = TAKE(10);
 	f.mx = TAKE(7);		/* the last two: hosts that the configuration names */
 	f.is_fixed_host = f.mx >= 5;
 	if (f.is_fixed_host)
@@ -428,7 +429,7 @@ nth_facts(unsigned n)
 	f.refuses_parameter = TAKE(2);
 	return f;
 }
-#define ALL_FACTS (9u * 7 * 4 * 4 * 4 * 128)
+#define ALL_FACTS (10u * 7 * 4 * 4 * 4 * 128)
 
 /* Written again, apart from decide.c, and only as far as a SEND is concerned: what each duty means
  * in duties.h. Laxer than decide.c where the facts contradict each other. */
@@ -497,6 +498,7 @@ check_one(const struct trust_need *need, const struct trust_facts *f)
 		HOLDS((must & ~v.owed) == 0);
 		HOLDS((v.unmet) == 0);
 		HOLDS(f->stage != HOP_NOT_TRIED && f->stage != HOP_UNREACHABLE && f->stage != HOP_BROKE_PROTOCOL &&
+		    f->stage != HOP_TAKES_NO_MAIL &&
 		    f->stage != HOP_HANDSHAKE_FAILED && f->stage != HOP_HANDSHAKE_TIMEOUT);
 		HOLDS(v.status[0] == '\0');
 		if (f->sts == STS_ENFORCE && !f->sts_matches)
@@ -515,6 +517,10 @@ check_one(const struct trust_need *need, const struct trust_facts *f)
 		    (v.owed & ~DUTY_SECURE_LOOKUP) == 0);
 	if (v.action == TRUST_CONNECT)
 		HOLDS(f->stage == HOP_NOT_TRIED);
+	if (v.reason == TRUST_TAKES_NO_MAIL) {
+		HOLDS(v.action == TRUST_SKIP && f->stage == HOP_TAKES_NO_MAIL && v.unmet == 0);
+		return;
+	}
 	if (v.action == TRUST_SKIP)
 		HOLDS(f->stage != HOP_HANDSHAKE_TIMEOUT || (v.unmet & DUTY_ENCRYPT) == 0);
 	if (v.action == TRUST_SKIP)
@@ -595,6 +601,12 @@ static const struct conclude_case {
 	{ "sts alone", STS_NOT, HX, STS_OK, H1, 0, false, TRUST_END_DEFER, "4.7.5" },
 	{ "admin, and one unreachable", SIGNED, H1, SIGNED, H0, 3 << 4, false, TRUST_END_DEFER, "4.4.1" },
 	{ "sender and admin", SIGNED, H3, SIGNED, H1, 15 | 3 << 4, false, TRUST_END_BOUNCE, "5.7.10" },
+	{ "Z-08: all greet with 521", SIGNED, H_521, PLAIN, H_521, 0, false, TRUST_END_BOUNCE, "5.3.2" },
+	{ "Z-08: 521, tagged", SIGNED, H_521, SIGNED, H_521, 15, false, TRUST_END_BOUNCE, "5.3.2" },
+	{ "Z-08: 521 and the keyword", SIGNED, H_521, SIGNED, H4, 15, false, TRUST_END_BOUNCE, "5.7.30" },
+	{ "Z-08: 521 and one unreachable", SIGNED, H_521, SIGNED, H0, 0, false, TRUST_END_DEFER, "4.4.1" },
+	{ "Z-08: 521 and the administrator", SIGNED, H_521, SIGNED, H1, 3 << 4, false, TRUST_END_DEFER, "4.7.10" },
+	{ "Z-08: 521, null sender", SIGNED, H_521, SIGNED, H_521, 15, true, TRUST_END_DEFER, "4.3.2" },
 	{ "null sender waits", SIGNED, H4, SIGNED, H3, 15, true, TRUST_END_DEFER, "4.7.30" },
 	{ "null sender waits without keyword", SIGNED, H1, SIGNED, H3, 15, true, TRUST_END_DEFER, "4.7.10" },
 };
