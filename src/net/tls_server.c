@@ -87,7 +87,7 @@ tls_common(SSL_CTX *ctx, const char *min_version, struct err *err)
 	/* N-11, R-57: forward secrecy, encryption and authentication, always. Level 1, because mail
 	 * with old but sound keys beats mail in clear. */
 	if (SSL_CTX_set_min_proto_version(ctx, min) != 1 || SSL_CTX_set_cipher_list(ctx,
-	    "HIGH:!aNULL:!eNULL:!kRSA:!PSK:!SRP:!3DES:!RC4:!MD5:@SECLEVEL=1") != 1) {
+	    "HIGH:!aNULL:!eNULL:!aDSS:!kRSA:!PSK:!SRP:!3DES:!RC4:!MD5:@SECLEVEL=1") != 1) {
 		tls_err(err, "setting TLS versions and ciphers");
 		return false;
 	}

@@ -147,6 +147,7 @@ def insecure_mx_log(t):
     submit(t, s, "c@ee.d.example")
     line = s.gw.wait_log("message delivered .*to=b@ee.plain.example")[0]
     t.has(line, " verified=dane mx=no ", "log line")
+    t.has(line, " host=mx.ee.d.example ", "log line")
     line = s.gw.wait_log("message delivered .*to=c@ee.d.example")[0]
     t.has(line, " verified=dane mx=dnssec ", "log line")
 

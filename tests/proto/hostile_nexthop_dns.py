@@ -136,10 +136,17 @@ def thousand(server):
     return server.records([(MX, struct.pack(">H", i) + bytes([5]) + b"h%04d" % i + b"\xc0\x0c") for i in range(1, 1001)])
 
 
+def with_ad(answer):
+    """With the AD bit, which is nobody's to set but a validator's that one trusts."""
+    return answer[:1] + bytes([answer[1] | 0x20]) + answer[2:]
+
+
 # Name below f.example, what it does, what becomes of plain mail; tagged mail is as well off where
 # mail waits, and is returned (5.7.10: no secure look-up) where plain mail goes.
 FAULTS = {
     "good": (normal([mx_to("h.good.f.example")]), "D"),
+    "says-that-it-is-secure": (lambda s, labels, qtype, is_tcp: with_ad(normal([mx_to(
+        "h.says-that-it-is-secure.f.example")])(s, labels, qtype, is_tcp)), "D"),
     "silent": (always(None), "Q"),
     "refused": (always(lambda s: s.head(0x8405, 0)), "Q"),
     "servfail": (always(lambda s: s.head(0x8402, 0)), "Q"),

@@ -7,3 +7,6 @@ PROTO_TESTS += tests/proto/decision_table.py
 PROTO_TESTS += tests/proto/notices.py
 EXTRA_DIST += tests/proto/tagged.py
 PROTO_TESTS += tests/proto/notice_words.py
+PROTO_TESTS += tests/proto/edges.py
+PROTO_TESTS += tests/proto/edges_published.py
+PROTO_TESTS += tests/proto/edges_tls.py

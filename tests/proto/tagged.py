@@ -35,14 +35,15 @@ ADDRESSES = {
 
 ZONES = {
     "example": Zone(),
-    "good.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.11"),
+    "good.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.11\nrelay CNAME mx1"),
     "two.example": Zone("@ MX 20 mx2\n@ MX 10 mx1\nmx1 A 127.0.0.12\nmx2 A 127.0.0.13"),
     "back.example": Zone("@ MX 10 mx\nmx A 127.0.0.21"),
     "plain.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.22", kind="unsigned"),
     "solo.example": Zone("@ A 127.0.0.23"),
     "bare.example": Zone("@ A 127.0.0.24", kind="unsigned"),
     "ip.example": Zone("@ MX 10 127.0.0.25."),
-    "null.example": Zone("@ MX 0 ."),
+    "null.example": Zone("@ MX 0 .\n@ A 127.0.0.23"),
+    "void.example": Zone("@ MX 0 .\n@ A 127.0.0.23", kind="unsigned"),
     "bogus.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.22", kind="bogus"),
     "broken.example": Zone(kind="servfail"),
 }
