@@ -15,7 +15,7 @@ import threading
 import time
 
 import case
-from lab.lab import find_tool, free_port
+from lab.lab import Zone, find_tool, free_port, soa_query
 
 COUNT = 1000
 FEEDERS = 8
@@ -78,9 +78,9 @@ def may_pass(path):
 
 
 class Postfix:
-    """An instance of its own below `directory`. `more` goes into main.cf."""
+    """An instance of its own below `directory`. `more` goes into main.cf, `wrap` before the command."""
 
-    def __init__(self, directory, name, more):
+    def __init__(self, directory, name, more, wrap=()):
         self.dir, self.name, self.port = directory, name, free_port()
         self.conf = os.path.join(directory, "etc")
         self.mail = os.path.join(directory, "mail")
@@ -91,7 +91,7 @@ class Postfix:
         self.put("main.cf", MAIN.format(d=directory, name=name, more=more))
         self.put("master.cf", MASTER.format(port=self.port))
         with open(os.path.join(directory, "console"), "wb") as console:
-            self.process = subprocess.Popen([find_tool("postfix"), "-c", self.conf, "start-fg"],
+            self.process = subprocess.Popen([*wrap, find_tool("postfix"), "-c", self.conf, "start-fg"],
                                             stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                                             start_new_session=True)
         self.wait_ready()
@@ -386,6 +386,121 @@ def refuses_some(t):
         t.check(part in rest, f"{part} is not in {rest}")
     waiting = [r["address"] for m in gw.queue() for r in m["recipients"]]
     t.eq(waiting, ["grey@b.example"], "waiting")
+
+
+# ---- Postfix with level "dane" ----
+
+RESOLVER = "127.0.9.53"     # resolv.conf knows no port but 53
+GATEWAY = "127.0.9.54"      # not an address that Postfix takes for its own
+
+UNBOUND = """server:
+  directory: "{d}"
+  chroot: ""
+  username: ""
+  pidfile: "{d}/unbound.pid"
+  use-syslog: no
+  logfile: "{d}/unbound.log"
+  interface: {address}
+  do-not-query-localhost: no
+  trust-anchor-file: "{anchor}"
+remote-control:
+  control-enable: no
+"""
+
+
+def resolver(t, lab, directory):
+    """A validating resolver for the zones of the lab, with the port that Postfix asks at."""
+    conf = os.path.join(directory, "unbound.conf")
+    with open(conf, "w", encoding="ascii") as f:
+        f.write(UNBOUND.format(d=directory, address=RESOLVER, anchor=lab.anchor))
+        for zone, (server,) in lab.stubs.items():
+            f.write(f'stub-zone:\n  name: "{zone}"\n  stub-addr: {server}\n  stub-prime: no\n')
+    with open(os.path.join(directory, "unbound.out"), "wb") as out:
+        process = subprocess.Popen([find_tool("unbound"), "-d", "-c", conf], stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=out)
+
+    def stop():
+        process.terminate()
+        process.wait(20)
+
+    t.parts.append(stop)
+    asked = soa_query("w.example")
+    asked = asked[:2] + b"\1\x20" + asked[4:]        # RD, and AD
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(2)
+            try:
+                s.sendto(asked, (RESOLVER, 53))
+                if s.recv(4096)[3] & 0x2f == 0x20:     # NOERROR, and AD
+                    return
+            except OSError:
+                pass
+        time.sleep(0.1)
+    with open(os.path.join(directory, "unbound.out"), encoding="utf-8", errors="replace") as f:
+        t.skip(f"no resolver at {RESOLVER} port 53: {f.read()[-300:]}")
+
+
+def own_resolv_conf(t, directory):
+    """What to put before a command that is to ask that resolver: a mount of its own. SKIP where one may not."""
+    path = os.path.join(directory, "resolv.conf")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(f"nameserver {RESOLVER}\noptions trust-ad edns0\n")
+    wrap = ["unshare", "-m", "sh", "-c", f'mount --bind {path} /etc/resolv.conf && exec "$@"', "sh"]
+    done = subprocess.run([*wrap, "cat", "/etc/resolv.conf"], capture_output=True, text=True, check=False)
+    if RESOLVER not in done.stdout:
+        t.skip(f"no resolv.conf of its own: {done.stderr}")
+    return wrap
+
+
+@case.register("postfix-with-dane-comes-to-us", "D-54", "D-56", "S-71", seconds=180)
+def dane_client(t):
+    """TLSA records for the gateway's own certificate, `3 1 1` and `2 0 1`, under names that it has no certificate
+    for: Postfix 3.7 at level dane finds them by DNSSEC and calls the connection verified. With records of
+    another certificate its mail stays with it."""
+    top = place(t)
+    cert, other = t.certs.issue("gw.example"), t.certs.issue("other.example", kind="self-signed")
+    hop = t.nexthop(cert=t.certs.issue("inside.example"))
+    gw_port, relay_port = free_port([GATEWAY]), free_port([GATEWAY])
+    tlsa = {"ee": cert.tlsa("3 1 1"), "ta": t.certs.authority.cert.tlsa("2 0 1"), "bad": other.tlsa("3 1 1")}
+    zone = "".join(f"{n} MX 10 {'gw' if n == 'ta' else 'mx.' + n}.{'' if n == 'ta' else 'w.'}example.\n"
+                   for n in tlsa)
+    zone += "".join(f"mx.{n} A {GATEWAY}\n_{gw_port}._tcp.mx.{n} TLSA {tlsa[n]}\n" for n in ("ee", "bad"))
+    lab = t.lab({"w.example": Zone(zone),
+                 "gw.example": Zone(f"@ A {GATEWAY}\n_{gw_port}._tcp TLSA {tlsa['ta']}\n")})
+    resolver(t, lab, top)
+    gw = t.gateway(hop_port=hop.port, over={
+        "listeners": {"inbound": {"bind": [f"{GATEWAY}:{gw_port}"]}, "relay": {"bind": [f"127.0.0.1:{relay_port}"]}},
+        "domains": [{"match": ["*.w.example"], "kind": "local", "route": "inside"}]})
+    maps = ", ".join(f"{{ {n}.w.example = smtp:{n}.w.example:{gw_port} }}" for n in tlsa)
+    first = Postfix(os.path.join(top, "a"), "a.example", f"""
+disable_dns_lookups = no
+smtp_host_lookup = dns
+smtp_dns_support_level = dnssec
+smtp_tls_security_level = dane
+smtp_tls_loglevel = 1
+smtpd_tls_security_level = none
+transport_maps = inline:{{ {maps} }}
+""", wrap=own_resolv_conf(t, top))
+    t.parts.append(first.stop)
+    with smtplib.SMTP("127.0.0.1", first.port, timeout=60) as s:
+        for n in tlsa:
+            s.sendmail("s@a.example", f"r@{n}.w.example", f"Subject: {n}\r\n\r\nx\r\n".encode())
+    try:
+        got = {m.header("Subject") for m in hop.wait_messages(2, 60)}
+    except AssertionError as e:
+        raise AssertionError(f"{e}\n{first.tail()}") from None
+    t.eq(got, {"ee", "ta"}, "what arrived")
+    deadline = time.monotonic() + 60
+    while "to=<r@bad.w.example>" not in first.read("maillog") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    log = first.read("maillog")
+    for host in ("mx.ee.w.example", "gw.example"):
+        t.has(log, f"Verified TLS connection established to {host}[{GATEWAY}]:{gw_port}", "log of Postfix")
+    line = [x for x in log.splitlines() if "to=<r@bad.w.example>" in x][0]
+    t.has(line, "status=deferred", "the third message")
+    t.has(line, "Server certificate not ", "the third message")
+    t.eq(len(gw.log_lines("message accepted")), 2, "messages taken")
 
 
 case.main()
