@@ -6,7 +6,7 @@ STARTTLS offered to some only                 here: starttls-for-everybody
 EHLO anew behind STARTTLS                     here: only-the-second-ehlo-counts; requiretls_send:
                                               keyword-before-tls-only; hostile_client_tls: what-was-said-...
 parameter with a value, or twice              requiretls_accept: parameter-syntax, parameter-on-the-longest-line;
-                                              requiretls_send: parameter-is-bare; hostile_nexthop: requiretls-with-a-value
+                                              requiretls_send: parameter-is-bare
 insecure MX, perfect certificate              requiretls_accept: lookup-signed-or-not; decision_rows: row-35;
                                               requiretls_send: unsigned-mx-is-not-dialled
 hosts that differ                             decision_rows: row-51, row-52; decision_table: 51, 52; dane: next-host,

@@ -80,8 +80,9 @@ def client_hello(t):
 
 def openssl_client(gw, *args, listener="relay"):
     """(exit status, all it said) of a session that says QUIT."""
-    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gw.port(listener)}", "-starttls", "smtp", *args],
-                          input=b"QUIT\r\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False)
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{gw.port(listener)}", "-starttls", "smtp", *args]
+    done = subprocess.run(command, input=b"QUIT\r\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30,
+                          check=False)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
