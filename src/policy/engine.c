@@ -1,11 +1,8 @@
-/* Calls: chains, verdicts, waiting, failing. A run goes
- *
- *   FREE -> RUNNING -> (WAITING -> RUNNING)* -> FREE
- *
- * policy_call takes a run from the pool and walks the chain; rules and matchers are carried out in
- * C, Lua handlers on the run's coroutine. A handler that waits leaves the run in the table of
- * numbers until its answer comes (policy_run_resume), its time is up (on_wall) or it is cancelled.
- * Everything that goes wrong ends in handler_failed. */
+/* Calls: chains, verdicts, waiting, failing. policy_call takes a run from the pool and walks the
+ * chain; rules and matchers are carried out in C, Lua handlers on the run's coroutine (fiber.c). A
+ * handler that waits leaves the run in the table of numbers until its answer comes
+ * (policy_run_resume), its time is up (on_wall) or it is cancelled. Everything that goes wrong ends
+ * in handler_failed. */
 #include "config.h"
 
 #include <event2/event.h>
@@ -50,7 +47,9 @@ policy_run_new(struct policy_gen *g)
 
 	r->gen = g;
 	r->hook = HOOKS;
-	r->co_ref = r->predicate_ref = LUA_NOREF;
+	r->predicate_ref = LUA_NOREF;
+	r->fiber = &r->root;
+	policy_fiber_init(&r->root, r);
 	return r;
 }
 
@@ -66,63 +65,6 @@ policy_run_free(struct policy_run *r)
 	free(r);
 }
 
-/* In a protected call. */
-static int
-make_coroutine(lua_State *L)
-{
-	struct policy_run *r = lua_touserdata(L, 1);
-	lua_State *co = lua_newthread(L);
-
-	*(struct policy_run **)lua_getextraspace(co) = r;
-	if (!lua_checkstack(co, 40))
-		luaL_error(L, "not enough memory");
-	r->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-	r->co = co;
-	return 0;
-}
-
-static bool
-need_coroutine(struct policy_run *r)
-{
-	lua_State *L = r->gen->L;
-	bool ok;
-
-	if (r->co != NULL)
-		return true;
-	lua_pushcfunction(L, make_coroutine);
-	lua_pushlightuserdata(L, r);
-	ok = lua_pcall(L, 1, 0, 0) == LUA_OK;
-	if (!ok)
-		lua_pop(L, 1);
-	return ok;
-}
-
-/* After anything but a clean finish. After a kill from the hook Lua leaves hooks off in that
- * coroutine, so nothing may run on it any more, not even to-be-closed variables: it is only let
- * go. One that was stopped while waiting is closed; what it still wants to do is killed (P2). */
-static void
-drop_coroutine(struct policy_run *r, bool close)
-{
-	lua_State *co = r->co;
-	enum policy_kill killed = r->killed;
-
-	if (co == NULL)
-		return;
-	if (close) {
-		r->killed = KILL_CANCEL;
-		lua_sethook(co, policy_count_hook, LUA_MASKCOUNT, 1);
-#ifdef HAVE_LUA_CLOSETHREAD
-		lua_closethread(co, NULL);
-#else
-		lua_resetthread(co);
-#endif
-		r->killed = killed;
-	}
-	r->co = NULL;
-	luaL_unref(r->gen->L, LUA_REGISTRYINDEX, r->co_ref);
-	r->co_ref = LUA_NOREF;
-}
-
 void
 policy_run_reset_handler(struct policy_run *r)
 {
@@ -131,6 +73,7 @@ policy_run_reset_handler(struct policy_run *r)
 	r->instructions = r->steps = 0;
 	r->mem_grown = 0;
 	r->made = r->lines = r->waits = 0;
+	r->turn = ++r->gen->turns;
 	r->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;
 	r->wall_deadline_ms = 0;
@@ -169,7 +112,7 @@ run_put(struct policy_run *r)
 	r->s = NULL;
 	r->epoch = 0;
 	if (g->npool >= POOL_MAX) {
-		drop_coroutine(r, false);
+		policy_fiber_drop(&r->root, false);
 		policy_run_free(r);
 		return;
 	}
@@ -204,14 +147,12 @@ describe_error(lua_State *L)
 }
 
 static void
-take_error(struct policy_run *r, int status, char trace[1024])
+take_error(struct policy_run *r, lua_State *co, char trace[1024])
 {
-	lua_State *L = r->gen->L, *co = r->co;
+	lua_State *L = r->gen->L;
 	char where[96];
 
 	trace[0] = '\0';
-	if (status == LUA_ERRMEM && r->killed == KILL_NONE)
-		r->killed = KILL_MEMORY;
 	policy_where(co, where, sizeof where);
 	if (r->killed != KILL_NONE)
 		err_set(&r->err, "%s%s%s", where, where[0] == '\0' ? "" : ": ", policy_kill_name(r->killed));
@@ -409,35 +350,39 @@ entry(lua_State *co)
 	return entry_done(co, LUA_OK, 0);
 }
 
-enum lua_end { LUA_DONE, LUA_WAITS, LUA_FAILED };
-
-/* Starts the coroutine or goes on with it. */
-static enum lua_end
-go(struct policy_run *r, bool first, char trace[1024])
+/* A fiber of the run came to its end, and the handler with it. */
+static void
+fail(struct policy_run *r, struct policy_fiber *f, char trace[1024])
 {
-	lua_State *co = r->co;
-	int status, n = 0;
-
-	policy_slice_begin(r, co);
-	if (first)
-		lua_pushcfunction(co, entry);
-	status = lua_resume(co, NULL, 0, &n);
-	policy_slice_end(r);
-	if (status == LUA_OK) {
-		lua_settop(co, 0);
-		return LUA_DONE;
-	}
-	if (status == LUA_YIELD && r->wait != NULL)
-		return LUA_WAITS;
-	if (status == LUA_YIELD) {
+	if (f->state == FIBER_DEAD && f->status == LUA_YIELD) {
 		err_set(&r->err, "the coroutine stopped without waiting for anything");
 		trace[0] = '\0';
 	} else {
-		take_error(r, status, trace);
+		take_error(r, f->co, trace);
 	}
 	verdict_fini(&r->hv);
-	drop_coroutine(r, r->killed == KILL_NONE);
-	return LUA_FAILED;
+	policy_fibers_end(r);
+	policy_wait_cancel(&r->root);
+	policy_fiber_drop(&r->root, r->killed == KILL_NONE || r->root.state == FIBER_WAITING);
+}
+
+/* Starts the run's own coroutine or goes on with it. */
+static enum lua_end
+go(struct policy_run *r, bool first, char trace[1024])
+{
+	enum lua_end end;
+
+	if (first)
+		lua_pushcfunction(r->root.co, entry);
+	end = policy_fiber_go(&r->root, 0);
+	if (end == LUA_DONE) {
+		policy_fiber_clear(&r->root);
+		if (r->fibers != NULL)
+			policy_fibers_end(r);
+	} else if (end == LUA_FAILED) {
+		fail(r, &r->root, trace);
+	}
+	return end;
 }
 
 int
@@ -446,7 +391,7 @@ policy_predicate(struct policy_run *r, int fn_ref)
 	char trace[1024];
 	enum lua_end end;
 
-	if (!need_coroutine(r)) {
+	if (!policy_fiber_ready(&r->root)) {
 		err_set(&r->err, "not enough memory for a coroutine");
 		return -1;
 	}
@@ -466,7 +411,7 @@ run_lua(struct policy_run *r)
 {
 	char trace[1024];
 
-	if (!need_coroutine(r)) {
+	if (!policy_fiber_ready(&r->root)) {
 		err_set(&r->err, "not enough memory for a coroutine");
 		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
 	}
@@ -530,12 +475,16 @@ run_chain(struct policy_run *r)
 
 /* ---- Waiting ---- */
 
+/* Everything that is under way for this handler. */
 static void
-stop_waiting(struct policy_run *r)
+stop_handler(struct policy_run *r, enum policy_kill why)
 {
-	policy_wait_cancel(r);
-	if (r->wall_timer != NULL)
-		evtimer_del(r->wall_timer);
+	/* The C side first, so that nothing comes back to a coroutine that is gone. */
+	policy_fibers_end(r);
+	policy_wait_cancel(&r->root);
+	r->killed = why;
+	policy_fiber_drop(&r->root, true);
+	verdict_fini(&r->hv);
 }
 
 /* The chain came to its end after having waited: tells the owner. */
@@ -568,10 +517,28 @@ go_on(struct policy_run *r, bool over)
 }
 
 void
-policy_run_resume(struct policy_run *r)
+policy_run_resume(struct policy_fiber *f)
 {
+	struct policy_run *r = f->run;
 	char trace[1024];
 
+	while (f != &r->root) {
+		struct policy_fiber *part = f;
+
+		if (policy_fiber_go(f, 0) == LUA_WAITS)
+			return;
+		if (r->killed == KILL_NONE) {
+			f = policy_group_ended(f);
+			part = &r->root;
+		}
+		if (r->killed != KILL_NONE) {
+			fail(r, part, trace);
+			go_on(r, handler_failed(r, trace));
+			return;
+		}
+		if (f == NULL)
+			return;
+	}
 	switch (go(r, false, trace)) {
 	case LUA_WAITS: return;
 	case LUA_DONE: go_on(r, handler_done(r)); return;
@@ -584,17 +551,13 @@ on_wall(evutil_socket_t fd, short what, void *arg)
 {
 	struct policy_run *r = arg;
 
-	/* The C side first, so that nothing comes back to a coroutine that is gone. */
-	policy_wait_cancel(r);
-	r->killed = KILL_WALL;
 	err_set(&r->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
-	drop_coroutine(r, true);
-	verdict_fini(&r->hv);
+	stop_handler(r, KILL_WALL);
 	go_on(r, handler_failed(r, NULL));
 }
 
-static void
-start_wall(struct policy_run *r)
+void
+policy_start_wall(struct policy_run *r)
 {
 	const struct conf *conf = r->gen->conf;
 	int64_t wall = r->h->wall_ms > 0 ? r->h->wall_ms : conf->policy.wall_ms, now = clock_mono_ms(), left;
@@ -611,15 +574,6 @@ start_wall(struct policy_run *r)
 	tv.tv_sec = left / 1000;
 	tv.tv_usec = left % 1000 * 1000;
 	evtimer_add(r->wall_timer, &tv);
-}
-
-int
-policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k)
-{
-	r->wait = w;
-	r->waits++;
-	start_wall(r);
-	return lua_yieldk(L, 0, 0, k);
 }
 
 /* ---- Public ---- */
@@ -662,12 +616,11 @@ cancel_run(struct policy *p, struct policy_run *r)
 {
 	struct policy_gen *g = r->gen;
 
-	stop_waiting(r);
+	stop_handler(r, KILL_CANCEL);
+	if (r->wall_timer != NULL)
+		evtimer_del(r->wall_timer);
 	slots_del(&p->runs, r->ticket);
 	p->waiting--;
-	r->killed = KILL_CANCEL;
-	drop_coroutine(r, true);
-	verdict_fini(&r->hv);
 	run_put(r);
 	policy_gen_unref(g);
 }
@@ -692,6 +645,7 @@ policy_new(struct event_base *base, struct dns *dns, unsigned worker)
 	p->dns = dns;
 	p->worker = worker;
 	slots_init(&p->runs);
+	slots_init(&p->waits);
 	return p;
 }
 
@@ -723,6 +677,7 @@ policy_free(struct policy *p)
 	}
 	free(p->gens);
 	slots_fini(&p->runs);
+	slots_fini(&p->waits);
 	free(p);
 }
 
@@ -731,6 +686,7 @@ policy_stats(const struct policy *p, struct policy_stats *out)
 {
 	*out = p->stats;
 	out->waiting = p->waiting;
+	out->in_flight = p->waits.used;
 	out->lua_bytes = 0;
 	for (size_t i = 0; i < p->ngens; i++)
 		out->lua_bytes += p->gens[i]->mem_used;

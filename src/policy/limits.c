@@ -39,10 +39,10 @@ static void
 note_bulk(struct policy_gen *g, size_t n)
 {
 	g->mem_bulk += n;
-	if (g->mem_bulk < BULK_MAX || g->current == NULL || g->current->co == NULL)
+	if (g->mem_bulk < BULK_MAX || g->running == NULL)
 		return;
 	g->mem_bulk = 0;
-	lua_sethook(g->current->co, policy_count_hook, LUA_MASKCOUNT, 1);
+	lua_sethook(g->running, policy_count_hook, LUA_MASKCOUNT, 1);
 }
 
 void *
@@ -158,6 +158,7 @@ policy_slice_begin(struct policy_run *r, lua_State *L)
 	if (cap == 0)
 		cap = 64u << 20;
 	g->current = r;
+	g->running = L;
 	g->mem_bulk = 0;
 	r->slice_ns = 0;
 	r->now_ms = 0;
@@ -175,6 +176,7 @@ policy_slice_end(struct policy_run *r)
 	struct policy_gen *g = r->gen;
 
 	g->current = NULL;
+	g->running = NULL;
 	r->mem_grown = g->mem_used > r->mem_base ? g->mem_used - r->mem_base : 0;
 	g->mem_cap = g->conf->policy.memory == 0 ? 64u << 20 : (size_t)g->conf->policy.memory;
 }

@@ -368,7 +368,7 @@ policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf, st
 	}
 	lua_atpanic(g->L, on_panic);
 	*(struct policy_run **)lua_getextraspace(g->L) = g->load_run;
-	g->load_run->co = g->L;
+	g->load_run->root.co = g->L;
 	ok = protected(g, set_up, NULL, err);
 	g->loading = true;
 	ok = ok && load_files(g, err);
@@ -410,6 +410,7 @@ forget(struct policy *p, struct policy_gen *g)
 void
 policy_gen_unref(struct policy_gen *g)
 {
+	struct policy_fiber *f;
 	struct policy_run *r;
 
 	if (g == NULL || --g->refs > 0 || policy_fini_due(g))
@@ -420,6 +421,10 @@ policy_gen_unref(struct policy_gen *g)
 	while ((r = g->pool) != NULL) {
 		g->pool = r->next;
 		policy_run_free(r);
+	}
+	while ((f = g->fibers) != NULL) {
+		g->fibers = f->next;
+		free(f);
 	}
 	if (g->L != NULL)
 		lua_close(g->L);

@@ -2,10 +2,14 @@
 libsallyport_a_SOURCES += \
 	src/policy/policy.h src/policy/policy_int.h \
 	src/policy/await.c \
+	src/policy/await_dns.c \
+	src/policy/await_group.c src/policy/await_group.h \
 	src/policy/bundle.c \
 	src/policy/change.c \
 	src/policy/check.c \
+	src/policy/corolib.c \
 	src/policy/engine.c \
+	src/policy/fiber.c \
 	src/policy/json.c \
 	src/policy/life.c \
 	src/policy/limits.c \
@@ -27,6 +31,11 @@ TESTS += tests/unit/test_policy_hooks
 tests_unit_test_policy_hooks_SOURCES = tests/unit/test_policy_hooks.c tests/unit/policy_fixture.h \
 	tests/unit/unit.h
 tests_unit_test_policy_hooks_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_await
+TESTS += tests/unit/test_policy_await
+tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_await_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_strmatch
 TESTS += tests/unit/test_policy_strmatch
 tests_unit_test_policy_strmatch_SOURCES = tests/unit/test_policy_strmatch.c tests/unit/unit.h

@@ -255,8 +255,8 @@ static const struct {
 } later[] = {
 	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
 	{ "kv", "the key-value store is" }, { "rate", "rate limits are" },
-	{ "counter", "counters are" }, { "cache", "caches are" }, { "all", "parallel calls are" },
-	{ "within", "time limits for parts of a handler are" }, { "memo", "memoized functions are" },
+	{ "counter", "counters are" }, { "cache", "caches are" },
+	{ "memo", "memoized functions are" },
 	{ "sts", "MTA-STS lookups are" }, { "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },
 	{ "cidr", "address lists are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" }, { "auth", "SPF and DMARC results are" },

@@ -193,6 +193,7 @@ void policy_cancel(struct policy *p, uint64_t ticket);	/* unknown and stale ones
 
 struct policy_stats {
 	uint64_t calls, errors, limits, waiting, stale_tickets;
+	uint64_t in_flight;		/* what the waiting ones wait for */
 	uint64_t lua_bytes;
 };
 void policy_stats(const struct policy *p, struct policy_stats *out);

@@ -4,7 +4,11 @@
  * pooled coroutine, on which the Lua handlers of the chain run one after the other. Every C
  * function that Lua calls finds its run with policy_run_of(L): the extra space of each state and
  * coroutine points to it. (A coroutine that Lua made would inherit the main state's pointer, so
- * the sandbox offers none.)
+ * the sandbox has its own library for them, corolib.c.)
+ *
+ * What the event loop resumes is a fiber: the run's own coroutine, or one of those on which the
+ * functions of gw.all and the like run. Only a fiber waits, for one thing at a time; coroutines
+ * that a policy makes run inside a fiber, and what waits in them makes the whole fiber wait.
  *
  * P1: no Lua API call that can raise is made outside a protected call: on a run's coroutine below
  *     lua_resume, on the main state below lua_pcall.
@@ -12,7 +16,10 @@
  *     fires at every instruction until the coroutine is gone.
  * P3: a handle is a light userdata of (epoch, kind, index). It costs no allocation, and is stale
  *     as soon as its run's epoch has passed; C memory is only ever reached through run->s.
- * P4: duties are changed through policy_owe alone, which joins. */
+ * P4: duties are changed through policy_owe alone, which joins.
+ * P5: what a fiber waits for is a struct policy_wait. Whatever ends the wait, an answer, its time,
+ *     the handler's end or the engine's, `stop` is called or the answer came, exactly one of both;
+ *     an answer that comes by mail finds its wait by number, or finds it gone (and is counted). */
 #ifndef POLICY_POLICY_INT_H
 #define POLICY_POLICY_INT_H
 
@@ -91,6 +98,10 @@ struct policy_gen {
 	struct policy_run *pool;	/* finished runs with clean coroutines */
 	size_t npool;
 	struct policy_run *current;	/* whose slice runs now; NULL */
+	lua_State *running;		/* the coroutine that runs in it */
+	struct policy_fiber *fibers;	/* finished ones with clean coroutines */
+	size_t nfibers;
+	uint64_t turns;
 	struct buf *problems;		/* policy_check: collect instead of stopping at the first */
 	int errors;			/* in `problems` */
 	uint64_t instructions_max, steps_max;	/* for each handler */
@@ -114,11 +125,36 @@ enum policy_kill {
 };
 const char *policy_kill_name(enum policy_kill k);	/* "limit.instructions" */
 
-struct policy_wait;		/* await.c */
+/* FREE -> RUNNING -> (WAITING -> RUNNING)* -> DEAD -> FREE; WAITING -> DEAD when it is cancelled.
+ * fiber.c alone changes the state. DEAD: what it returned or raised lies on its stack. */
+enum fiber_state { FIBER_FREE, FIBER_RUNNING, FIBER_WAITING, FIBER_DEAD };
+struct policy_wait {		/* the first member of what waits for something in particular */
+	struct policy_fiber *fiber;
+	uint64_t ticket;		/* in policy->waits; 0 before policy_wait_begin and after the end */
+	void (*stop)(struct policy_wait *w);	/* no answer may come any more; may be NULL */
+	struct event *timer;		/* NULL: only the handler's own time counts */
+	bool timed_out;			/* `stop` has been called then */
+	bool counted;			/* one of those that a handler may have IN_FLIGHT_MAX of */
+};
+struct policy_group;		/* await_group.c */
+struct policy_fiber {
+	struct policy_run *run;
+	lua_State *co;			/* NULL until it is needed */
+	int co_ref;
+	enum fiber_state state;
+	struct policy_wait *wait;	/* while it waits, and until its continuation takes it */
+	int status, nresults;		/* of Lua, when DEAD */
+	struct policy_group *group;	/* whose part it is; NULL for a run's own */
+	struct policy_fiber *next, *prev;	/* in the run; next: in the pool */
+};
 struct policy_run {
 	struct policy_gen *gen;		/* a reference while in use */
-	lua_State *co;			/* NULL until the first Lua handler */
-	int co_ref;
+	struct policy_fiber root;	/* on which handlers run */
+	struct policy_fiber *fiber;	/* which runs now */
+	struct policy_fiber *fibers;	/* the others */
+	unsigned nfibers;
+	struct policy_wait *awaiting;	/* only while a new wait is passed up to the loop */
+	unsigned deaf;			/* Lua's caller is C code that cannot wait */
 	struct policy_run *next;	/* in the pool */
 
 	enum policy_hook hook;		/* HOOKS while loading */
@@ -140,7 +176,8 @@ struct policy_run {
 	unsigned made;			/* verdict objects it made */
 	char made_where[96];		/* where the last of them was made */
 	unsigned lines;			/* log lines and notes */
-	unsigned waits;
+	unsigned waits, in_flight;
+	uint64_t turn;			/* number of this handler call, never the same again */
 	int64_t now_ms;			/* gw.now, fixed for a slice; 0 not yet read */
 	uint64_t rng[2];		/* gw.random; both 0: not seeded */
 	int predicate_ref;		/* a matcher's function instead of the handler; LUA_NOREF */
@@ -151,7 +188,6 @@ struct policy_run {
 	struct policy_view view;
 
 	/* waiting */
-	struct policy_wait *wait;	/* NULL when not */
 	int64_t wall_deadline_ms;	/* mono; 0 not set */
 	struct event *wall_timer;
 	uint64_t ticket;		/* 0 until the call had to wait */
@@ -322,6 +358,7 @@ struct policy {
 	struct dns *dns;
 	unsigned worker;
 	struct slots runs;		/* the waiting ones */
+	struct slots waits;		/* what they wait for */
 	struct policy_gen **gens;	/* all that live */
 	size_t ngens;
 	size_t waiting;
@@ -360,15 +397,56 @@ int policy_on(lua_State *L);			/* gw.on */
  * at once: there an error is noted with its place and loading goes on. */
 int policy_register(lua_State *L, const char *name, lua_CFunction fn);
 int policy_tostring(lua_State *L);		/* the sandbox's tostring */
-/* Called by await.c when what was waited for is there: goes on with the coroutine. */
-void policy_run_resume(struct policy_run *r);
-/* Stops the C side of what is waited for, if anything. */
-void policy_wait_cancel(struct policy_run *r);
+/* ---- fiber.c ---- */
+enum lua_end { LUA_DONE, LUA_WAITS, LUA_FAILED };
+#define IN_FLIGHT_MAX 16	/* of a handler */
+#define FIBERS_MAX 128		/* of a handler, with those that have not begun */
+void policy_fiber_init(struct policy_fiber *f, struct policy_run *r);
+bool policy_fiber_ready(struct policy_fiber *f);	/* has a coroutine; false: no memory */
+/* In Lua: a further one of the run, its function and arguments still to be moved to f->co. Raises. */
+struct policy_fiber *policy_fiber_new(lua_State *L, struct policy_run *r);
+/* Begins or goes on, with nargs values on its stack the first time. `from`: the coroutine that
+ * executes now; NULL from the loop, where policy_fiber_go is meant. Never raises. */
+enum lua_end policy_fiber_resume(struct policy_fiber *f, lua_State *from, int nargs);
+enum lua_end policy_fiber_go(struct policy_fiber *f, int nargs);	/* as a slice of its own */
+void policy_fiber_cancel(struct policy_fiber *f);	/* not RUNNING; stops what it waits for */
+void policy_fiber_release(struct policy_fiber *f);	/* not the run's own; cancels it first */
+void policy_fiber_drop(struct policy_fiber *f, bool close);	/* its coroutine; the state becomes FREE */
+void policy_fiber_clear(struct policy_fiber *f);	/* after a clean finish */
+void policy_fibers_end(struct policy_run *r);		/* all but the run's own */
+/* What was waited for is there: goes on with the fiber, and after it with those that it was
+ * holding up. May end the run. From the loop only. */
+void policy_run_resume(struct policy_fiber *f);
+/* A part of a group came to its end. Who can go on now; NULL: nobody. r->killed may be set. */
+struct policy_fiber *policy_group_ended(struct policy_fiber *f);
+void policy_group_forget(struct policy_fiber *f);	/* f is given back */
+
+/* ---- await.c ---- */
 /* Raises unless the handler that runs now may wait. */
 void policy_wait_check(lua_State *L, struct policy_run *r, const char *api);
+/* 0, or nil and an error are pushed, and 2 is what to return: too much is under way. */
+int policy_wait_room(lua_State *L, struct policy_run *r);
+/* A wait of `size` octets, zeroed; ms < 0: without a time of its own. */
+void *policy_wait_new(struct policy_run *r, size_t size, int64_t ms, void (*stop)(struct policy_wait *w));
 /* Called instead of lua_yieldk by everything that waits; takes w, starts the wall timer. Returns
  * what the C function must return. Nothing may raise between starting what w waits for and this. */
 int policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k);
+/* First thing in the continuation k: the wait, which is the caller's to free. */
+void *policy_wait_take(lua_State *L);
+void policy_wait_free(struct policy_wait *w);	/* NULL is fine */
+/* The answer is there. From the loop only; w->fiber goes on before this returns. */
+void policy_wait_done(struct policy_wait *w);
+void policy_wait_over(struct policy_wait *w);	/* the same without going on */
+void policy_wait_soon(struct policy_wait *w);	/* policy_wait_done, in the next turn of the loop */
+struct policy_wait *policy_wait_find(struct policy *p, uint64_t ticket);	/* NULL when gone */
+void policy_wait_cancel(struct policy_fiber *f);	/* what it waits for, if anything */
+/* nil, error */
+int policy_push_error(lua_State *L, const char *kind, bool temporary, bool secure, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+void policy_start_wall(struct policy_run *r);	/* engine.c */
+void policy_dns_open(lua_State *L);		/* await_dns.c: gw on top */
+void policy_group_open(lua_State *L);		/* await_group.c */
+void policy_corolib_open(lua_State *L);		/* pushes the sandbox's `coroutine` */
 void policy_sandbox_open(lua_State *L);		/* globals but for gw */
 void policy_sandbox_freeze(lua_State *L);	/* after load */
 void policy_freeze(lua_State *L, int idx);	/* deep, in place */

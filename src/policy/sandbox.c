@@ -527,6 +527,8 @@ open_libraries(lua_State *L)
 	lua_setfield(L, -2, "os");
 	policy_table_register(L);
 	lua_setfield(L, -2, "table");
+	policy_corolib_open(L);
+	lua_setfield(L, -2, "coroutine");
 }
 
 /* __index of the globals, and with upvalue "gw" of that table: typing mistakes do not read as nil. */
