@@ -174,22 +174,13 @@ policy_fibers_end(struct policy_run *r)
 
 /* ---- Going on ---- */
 
-enum lua_end
-policy_fiber_resume(struct policy_fiber *f, lua_State *from, int nargs)
+static inline enum lua_end
+resume(struct policy_run *r, struct policy_fiber *f, lua_State *from, int nargs)
 {
-	struct policy_run *r = f->run;
-	struct policy_gen *g = r->gen;
-	struct policy_fiber *outer = r->fiber;
-	lua_State *running = g->running;
-
 	if (f->state == FIBER_WAITING)
 		lua_pop(f->co, 1);	/* policy_wait_begin's nil */
 	set_state(f, FIBER_RUNNING, FROM(FIBER_FREE) | FROM(FIBER_WAITING));
-	r->fiber = f;
-	g->running = f->co;
 	f->status = lua_resume(f->co, from, nargs, &f->nresults);
-	g->running = running;
-	r->fiber = outer;
 	if (f->status == LUA_YIELD && r->awaiting != NULL) {
 		MUST(r->awaiting == f->wait);
 		r->awaiting = NULL;
@@ -197,10 +188,27 @@ policy_fiber_resume(struct policy_fiber *f, lua_State *from, int nargs)
 		return LUA_WAITS;
 	}
 	set_state(f, FIBER_DEAD, FROM(FIBER_RUNNING));
+	if (f->status == LUA_OK)
+		return LUA_DONE;
 	/* Each failed allocation costs a whole collection; once is enough. */
 	if (f->status == LUA_ERRMEM && r->killed == KILL_NONE)
 		r->killed = KILL_MEMORY;
-	return f->status == LUA_OK ? LUA_DONE : LUA_FAILED;
+	return LUA_FAILED;
+}
+
+enum lua_end
+policy_fiber_resume(struct policy_fiber *f, lua_State *from, int nargs)
+{
+	struct policy_run *r = f->run;
+	struct policy_fiber *outer = r->fiber;
+	enum lua_end end;
+
+	r->fiber = f;
+	r->gen->running = f->co;
+	end = resume(r, f, from, nargs);
+	r->gen->running = from;
+	r->fiber = outer;
+	return end;
 }
 
 enum lua_end
@@ -209,8 +217,9 @@ policy_fiber_go(struct policy_fiber *f, int nargs)
 	struct policy_run *r = f->run;
 	enum lua_end end;
 
+	r->fiber = f;
 	policy_slice_begin(r, f->co);
-	end = policy_fiber_resume(f, NULL, nargs);
+	end = resume(r, f, NULL, nargs);
 	policy_slice_end(r);
 	return end;
 }

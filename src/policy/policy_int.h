@@ -405,10 +405,10 @@ void policy_fiber_init(struct policy_fiber *f, struct policy_run *r);
 bool policy_fiber_ready(struct policy_fiber *f);	/* has a coroutine; false: no memory */
 /* In Lua: a further one of the run, its function and arguments still to be moved to f->co. Raises. */
 struct policy_fiber *policy_fiber_new(lua_State *L, struct policy_run *r);
-/* Begins or goes on, with nargs values on its stack the first time. `from`: the coroutine that
- * executes now; NULL from the loop, where policy_fiber_go is meant. Never raises. */
+/* Begins or goes on, with nargs values on its stack the first time. Never raises. _resume: in Lua,
+ * `from` is the coroutine that executes now; _go: from the loop, as a slice of its own. */
 enum lua_end policy_fiber_resume(struct policy_fiber *f, lua_State *from, int nargs);
-enum lua_end policy_fiber_go(struct policy_fiber *f, int nargs);	/* as a slice of its own */
+enum lua_end policy_fiber_go(struct policy_fiber *f, int nargs);
 void policy_fiber_cancel(struct policy_fiber *f);	/* not RUNNING; stops what it waits for */
 void policy_fiber_release(struct policy_fiber *f);	/* not the run's own; cancels it first */
 void policy_fiber_drop(struct policy_fiber *f, bool close);	/* its coroutine; the state becomes FREE */
