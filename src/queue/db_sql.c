@@ -94,9 +94,22 @@ static const char version_tlsrpt[] =
 	"  helo TEXT NOT NULL, receiving_ip TEXT NOT NULL, reason TEXT NOT NULL, n INTEGER NOT NULL,"
 	"  PRIMARY KEY (policy, result, sending_ip, mx, helo, receiving_ip, reason)) STRICT, WITHOUT ROWID;";
 
+/* What policies keep (gw.kv). expires_ms 0: for ever. */
+static const char version_kv[] =
+	"CREATE TABLE kv ("
+	"  name TEXT NOT NULL, key BLOB NOT NULL, value TEXT NOT NULL, expires_ms INTEGER NOT NULL,"
+	"  PRIMARY KEY (name, key)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX kv_expires ON kv (expires_ms) WHERE expires_ms > 0;"
+	"CREATE TABLE kv_rows (name TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TRIGGER kv_insert AFTER INSERT ON kv BEGIN"
+	"  INSERT INTO kv_rows (name, n) VALUES (new.name, 1) ON CONFLICT (name) DO UPDATE SET n = n + 1; END;"
+	"CREATE TRIGGER kv_delete AFTER DELETE ON kv BEGIN"
+	"  UPDATE kv_rows SET n = n - 1 WHERE name = old.name;"
+	"  DELETE FROM kv_rows WHERE name = old.name AND n <= 0; END;";
+
 /* Script n leads from user_version n to n + 1. */
 const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy,
-	version_tlsrpt };
+	version_tlsrpt, version_kv };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -247,6 +260,15 @@ const char *const db_sql[SQL_N] = {
 	[SQL_TLSRPT_SHOW] = "SELECT day, domain, state, tries, next_ms, node, note FROM tlsrpt_day"
 	    " WHERE (?1 IS NULL OR domain GLOB ?1) AND day >= ?2 AND day <= ?3"
 	    " ORDER BY day DESC, domain LIMIT ?4",
+	[SQL_KV_GET] = "SELECT value, expires_ms FROM kv WHERE name = ?1 AND key = ?2",
+	[SQL_KV_READ] = "SELECT value, expires_ms FROM kv WHERE name = ?1 AND key = ?2",
+	[SQL_KV_INSERT] = "INSERT INTO kv (name, key, value, expires_ms) VALUES (?1, ?2, ?3, ?4)",
+	[SQL_KV_UPDATE] = "UPDATE kv SET value = ?3, expires_ms = ?4 WHERE name = ?1 AND key = ?2",
+	[SQL_KV_DELETE] = "DELETE FROM kv WHERE name = ?1 AND key = ?2",
+	[SQL_KV_COUNT] = "SELECT coalesce((SELECT n FROM kv_rows WHERE name = ?1), 0),"
+	    " coalesce((SELECT sum(n) FROM kv_rows), 0)",
+	[SQL_KV_SWEEP] = "DELETE FROM kv WHERE (name, key) IN (SELECT name, key FROM kv"
+	    " WHERE expires_ms > 0 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
 
 	[SQL_STS_OF] = "SELECT domain, id, text, fetched_ms, expires_ms FROM sts_policy"
 	    " WHERE domain = ?1",

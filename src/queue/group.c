@@ -20,11 +20,11 @@
 #define DUE_PAUSE_MS 60000
 
 struct group {
-	struct mail **v;	/* results, then arrivals */
+	struct mail **v;	/* results, then arrivals, then what policies keep */
 	size_t n;
 	struct admin_job *job;	/* one step of it */
 	bool due;		/* hand out too */
-	bool upkeep;		/* this alone */
+	bool upkeep, sweep;	/* these alone */
 };
 
 bool
@@ -61,7 +61,7 @@ group_is_ready(const struct store *s, int64_t mono)
 {
 	if (s->latched)
 		return false;
-	if (s->arrivals.n > 0 || s->jobs.n > 0 || s->job != NULL)
+	if (s->arrivals.n > 0 || s->kvs.n > 0 || s->jobs.n > 0 || s->job != NULL)
 		return true;
 	if (s->results.n > 0 && mono >= s->retry_at && (s->nurgent > 0 ||
 	    s->results.n >= RESULTS_MAY_WAIT || mono - s->results_since >= s->yield_ms))
@@ -162,6 +162,7 @@ write_group(struct store *s, struct group *g)
 		struct mail *m = g->v[i];
 
 		if (m->kind == KIND_RESULT ? !put_result(s, (struct store_result *)m) :
+		    m->kind == KIND_KV ? !put_kv(s, (struct store_kv *)m) :
 		    !put_submit(s, (struct store_submit *)m))
 			return false;
 	}
@@ -169,7 +170,7 @@ write_group(struct store *s, struct group *g)
 		return false;
 	if (g->due && !hand_out(s))
 		return false;
-	if (g->upkeep && !evidence_upkeep(s))
+	if ((g->upkeep && !evidence_upkeep(s)) || (g->sweep && !kv_sweep(s)))
 		return false;
 	failpoint("store-before-commit");
 	if (g->n > 0 && g->v[0]->kind == KIND_RESULT)	/* results come first */
@@ -225,7 +226,8 @@ answer_all(struct store *s, struct group *g)
 	struct admin_job *job = g->job;
 
 	for (size_t i = 0; i < g->n; i++) {
-		atomic_fetch_add(g->v[i]->kind == KIND_RESULT ? &s->n.results : &s->n.submits, 1);
+		if (g->v[i]->kind != KIND_KV)
+			atomic_fetch_add(g->v[i]->kind == KIND_RESULT ? &s->n.results : &s->n.submits, 1);
 		store_answer(s, g->v[i], STORE_OK, NULL);
 	}
 	if (job != NULL) {
@@ -444,6 +446,7 @@ collect(struct store *s, struct group *g, int64_t mono)
 	uint64_t bytes = 0, messages = 0;
 	struct room room = { 0 };
 	struct mail *m;
+	unsigned n;
 
 	while (mono >= s->retry_at && g->n < GROUP_MAX && (m = mails_shift(&s->results)) != NULL) {
 		s->nurgent -= ((struct store_result *)m)->urgent;
@@ -473,6 +476,14 @@ collect(struct store *s, struct group *g, int64_t mono)
 		bytes += size;
 		g->v[g->n++] = m;
 	}
+	if (s->kvs.n > 0 && s->arrivals.n == 0)
+		room_measure(s, &room);
+	for (n = 0; n < GROUP_MAX && (m = mails_shift(&s->kvs)) != NULL; n++) {
+		if (room_has(&room, bytes + n * STORE_KV_VALUE_MAX))
+			g->v[g->n++] = m;
+		else
+			store_answer(s, m, STORE_FULL, "no space left for the queue");
+	}
 	if (s->job == NULL)
 		s->job = (struct admin_job *)mails_shift(&s->jobs);
 	g->job = s->job;
@@ -482,7 +493,7 @@ collect(struct store *s, struct group *g, int64_t mono)
 void
 group_run(struct store *s)
 {
-	struct mail *v[2 * GROUP_MAX];
+	struct mail *v[3 * GROUP_MAX];
 	struct group g = { .v = v };
 	int64_t mono = clock_mono_ms();
 
@@ -501,7 +512,8 @@ group_run(struct store *s)
 void
 group_upkeep(struct store *s)
 {
-	struct group g = { .upkeep = true };
+	int64_t mono = clock_mono_ms();
+	struct group g = { .upkeep = evidence_wants_upkeep(s, mono), .sweep = kv_wants_sweep(s, mono) };
 	enum db_rc rc = transact(s, &g);
 
 	if (rc == DB_IO) {
@@ -510,7 +522,10 @@ group_upkeep(struct store *s)
 	}
 	if (rc != DB_OK)
 		tx_undo(s);
-	evidence_upkeep_done(s, rc == DB_OK);
+	if (g.upkeep)
+		evidence_upkeep_done(s, rc == DB_OK);
+	if (g.sweep)
+		kv_sweep_done(s, rc == DB_OK);
 }
 
 /* ---- The log of SQLite ---- */

@@ -135,6 +135,18 @@ answer_sts(struct reader *r, struct store_sts *q)
 	store_answer(r->s, &q->mail, status, NULL);
 }
 
+static void
+answer_kv(struct reader *r, struct store_kv *q)
+{
+	enum store_status status = STORE_IO;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->db.h != NULL)
+		status = read_kv(&r->db, q);
+	pthread_mutex_unlock(&r->lock);
+	store_answer(r->s, &q->mail, status, NULL);
+}
+
 /* A change: the keys are looked for here, the rest is the store thread's. */
 static bool
 begin_change(struct reader *r, struct store_query *q, enum store_status *status_out)
@@ -199,6 +211,8 @@ reader_main(void *arg)
 				answer_content(r, (struct store_content *)m);
 			else if (m->kind == KIND_STS)
 				answer_sts(r, (struct store_sts *)m);
+			else if (m->kind == KIND_KV)
+				answer_kv(r, (struct store_kv *)m);
 			else if (m->kind == KIND_QUERY)
 				answer_query(r, (struct store_query *)m);
 			else

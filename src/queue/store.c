@@ -127,6 +127,25 @@ store_sts_free(struct store_sts *r)
 }
 
 void
+store_kv_fini(struct store_kv *r)
+{
+	free(r->key);
+	free(r->value);
+	free(r->old);
+	free(r->found);
+	r->key = r->value = r->old = r->found = NULL;
+}
+
+void
+store_kv_free(struct store_kv *r)
+{
+	if (r == NULL)
+		return;
+	store_kv_fini(r);
+	free(r);
+}
+
+void
 store_query_free(struct store_query *q)
 {
 	if (q == NULL)
@@ -178,6 +197,14 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 	case KIND_STS:
 		((struct store_sts *)m)->status = status;
 		break;
+	case KIND_KV: {
+		struct store_kv *r = (struct store_kv *)m;
+
+		r->status = status;
+		if (status != STORE_OK)
+			snprintf(r->text, sizeof r->text, "%s", text == NULL ? "the queue's disk failed" : text);
+		break;
+	}
 	case KIND_QUERY: {
 		struct store_query *q = (struct store_query *)m;
 
@@ -201,6 +228,8 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 		store_query_free((struct store_query *)m);
 	else if (m->kind == KIND_STS)
 		store_sts_free((struct store_sts *)m);
+	else if (m->kind == KIND_KV)
+		store_kv_free((struct store_kv *)m);
 	else {
 		free(((struct store_content *)m)->data);
 		free(m);
@@ -268,6 +297,13 @@ store_sts(struct store *s, struct store_sts *r)
 	r->rows = NULL;
 	r->n = 0;
 	post(s, &r->mail, true);
+}
+
+void
+store_kv(struct store *s, struct store_kv *r)
+{
+	r->mail.kind = KIND_KV;
+	post(s, &r->mail, r->verb == STORE_KV_GET);
 }
 
 void
@@ -358,6 +394,9 @@ take(struct store *s, struct mail *m)
 		s->nurgent += ((struct store_result *)m)->urgent;
 		mails_push(&s->results, m);
 		break;
+	case KIND_KV:
+		mails_push(&s->kvs, m);
+		break;
 	case KIND_JOB:
 		mails_push(&s->jobs, m);
 		break;
@@ -375,7 +414,7 @@ refuse_arrivals(struct store *s)
 {
 	struct mail *m;
 
-	while ((m = mails_shift(&s->arrivals)) != NULL)
+	while ((m = mails_shift(&s->arrivals)) != NULL || (m = mails_shift(&s->kvs)) != NULL)
 		store_answer(s, m, STORE_IO, "the queue's disk failed");
 	while ((m = mails_shift(&s->jobs)) != NULL)
 		admin_answer(s, (struct admin_job *)m, STORE_IO, "the queue's disk failed");
@@ -403,7 +442,7 @@ tick(struct store *s, int64_t mono)
 		s->checkpoint_pages = room_log_limit(s);
 	/* Nobody waits for anything: the best moment to fold the log into the database. */
 	is_idle = !s->worked;
-	if (!s->latched && evidence_wants_upkeep(s, mono))
+	if (!s->latched && (evidence_wants_upkeep(s, mono) || kv_wants_sweep(s, mono)))
 		group_upkeep(s);
 	if (!s->latched && is_idle)
 		group_checkpoint(s);
@@ -449,11 +488,11 @@ finish(struct store *s)
 	for (int i = 0; i < 1000000 && !s->latched; i++) {
 		size_t before = s->results.n;
 
-		if (s->arrivals.n + s->results.n + s->jobs.n == 0 && s->job == NULL)
+		if (s->arrivals.n + s->kvs.n + s->results.n + s->jobs.n == 0 && s->job == NULL)
 			break;
 		s->retry_at = 0;
 		group_run(s);
-		if (s->results.n == before && s->arrivals.n + s->jobs.n == 0 && s->job == NULL)
+		if (s->results.n == before && s->arrivals.n + s->kvs.n + s->jobs.n == 0 && s->job == NULL)
 			break;		/* the disk is full even for results */
 	}
 	refuse_arrivals(s);

@@ -228,6 +228,41 @@ struct store_sts {
 void store_sts(struct store *s, struct store_sts *r);
 void store_sts_free(struct store_sts *r);
 
+/* ---- Values that policies keep (gw.kv) ---- */
+#define STORE_KV_KEY_MAX 255
+#define STORE_KV_VALUE_MAX (16u * 1024)
+#define STORE_KV_ROWS 10000		/* of one name */
+#define STORE_KV_ROWS_ALL 100000
+enum store_kv_verb { STORE_KV_GET, STORE_KV_SET, STORE_KV_ADD, STORE_KV_CAS, STORE_KV_DELETE };
+enum store_kv_end {
+	KV_DONE,
+	KV_ABSENT,		/* GET, DELETE: there is none */
+	KV_DIFFERS,		/* CAS: what is there is in `found`, NULL for nothing */
+	KV_NOT_NUMBER,		/* ADD: what is there is no whole number, or the sum would be none */
+	KV_LIMIT,		/* no room for another key, see text */
+};
+struct store_kv {
+	struct mail mail;
+	enum store_kv_verb verb;
+	char name[64];
+	char *key;		/* heap, any octets */
+	size_t nkey;
+	char *value;		/* JSON, heap; SET, CAS: the new one. CAS: NULL removes */
+	char *old;		/* CAS: what must be there, octet for octet; NULL: nothing */
+	int64_t delta;		/* ADD */
+	int64_t ttl_ms;		/* from now, for ADD from the first one on; 0: for ever */
+	/* the answer. STORE_IO: whether it was done is not known */
+	enum store_status status;
+	enum store_kv_end end;
+	char *found;		/* heap: the value before */
+	int64_t number;		/* ADD: the sum */
+	char text[200];
+};
+/* GET is the reader's; the others ride in a group like an arrival, and are on disk when answered. */
+void store_kv(struct store *s, struct store_kv *r);
+void store_kv_fini(struct store_kv *r);
+void store_kv_free(struct store_kv *r);
+
 /* ---- For people: answers are JSON text ---- */
 enum store_verb {
 	STORE_LIST,		/* messages with recipients, filtered */

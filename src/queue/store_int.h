@@ -16,6 +16,7 @@
  *   db_admin.c  hold, release, retry, delete, bounce, require-tls
  *   db_sts.c    policies of MTA-STS
  *   db_tlsrpt.c what TLS reports are made of
+ *   db_kv.c     what policies keep
  *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
 #ifndef QUEUE_STORE_INT_H
 #define QUEUE_STORE_INT_H
@@ -57,12 +58,13 @@ enum sql {
 	SQL_TLSRPT_NEW_POLICY, SQL_TLSRPT_DETAIL_IS, SQL_TLSRPT_DETAIL_N, SQL_TLSRPT_DETAIL, SQL_TLSRPT_CLAIM,
 	SQL_TLSRPT_MARK, SQL_TLSRPT_OLD_DETAILS, SQL_TLSRPT_OLD_POLICIES, SQL_TLSRPT_OLD_DAYS,
 	SQL_TLSRPT_POLICIES, SQL_TLSRPT_DETAILS,
+	SQL_KV_GET, SQL_KV_INSERT, SQL_KV_UPDATE, SQL_KV_DELETE, SQL_KV_COUNT, SQL_KV_SWEEP,
 	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
 	SQL_EVIDENCE_HASH,
-	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE, SQL_TLSRPT_SHOW,
+	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE, SQL_TLSRPT_SHOW, SQL_KV_READ,
 	SQL_N
 };
 
@@ -213,7 +215,7 @@ struct store {
 	struct tx tx;
 	uint64_t next_content, recovered;
 	int64_t hold_earliest;
-	struct mails results, arrivals, jobs;
+	struct mails results, arrivals, kvs, jobs;
 	struct admin_job *job;
 	size_t nurgent;
 	int64_t results_since;		/* mono, when the first that waits came */
@@ -225,6 +227,8 @@ struct store {
 	unsigned checkpoint_pages;	/* of the WAL, when the next checkpoint is tried */
 	uint64_t noted_head;		/* how far the database itself says that its evidence goes */
 	int64_t keep_ms;		/* evidence is kept for; 0 for ever */
+	int64_t kv_sweep_at;		/* mono */
+	unsigned kv_swept;		/* rows, in the transaction under way */
 	int64_t prune_at, upkeep_at;	/* mono: when to look for old evidence; after a failure */
 	unsigned tlsrpt_max_domains, tlsrpt_keep_days;
 	int64_t tlsrpt_day, tlsrpt_full_day;	/* -1: none; the day of the next, and one that has too many */
@@ -240,6 +244,7 @@ struct store {
 #define KIND_QUERY 5
 #define KIND_STOP 6
 #define KIND_STS 7
+#define KIND_KV 8
 
 #define GROUP_MAX 500
 #define GROUP_BYTES (16u << 20)
@@ -314,6 +319,12 @@ enum store_status read_sts(struct db *db, struct store_sts *r);
 bool put_tlsrpt_counts(struct store *s, const struct store_tlsrpt_count *v, size_t n);
 bool put_tlsrpt(struct store *s, struct store_tlsrpt *r);
 json_t *query_tlsrpt(struct db *db, const struct store_filter *f);
+/* db_kv.c */
+bool put_kv(struct store *s, struct store_kv *r);	/* inside a transaction */
+enum store_status read_kv(struct db *db, struct store_kv *r);
+bool kv_wants_sweep(const struct store *s, int64_t mono);
+bool kv_sweep(struct store *s);			/* inside a transaction */
+void kv_sweep_done(struct store *s, bool ok);
 
 /* db_due.c */
 bool hand_out(struct store *s);
