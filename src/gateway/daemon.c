@@ -247,6 +247,7 @@ add_stats(const struct daemon *d, struct order *sum)
 		sum->policy.errors += o[i].policy.errors;
 		sum->policy.limits += o[i].policy.limits;
 		sum->policy.waiting += o[i].policy.waiting;
+		sum->policy.in_flight += o[i].policy.in_flight;
 		sum->policy.stale_tickets += o[i].policy.stale_tickets;
 		sum->policy.lua_bytes += o[i].policy.lua_bytes;
 		/* One that did not answer in time says nothing. */
@@ -300,6 +301,10 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 		{ "sallyport_policy_calls_total", "Hook calls", true, NULL, (double)s.policy.calls },
 		{ "sallyport_policy_errors_total", "Handlers that failed", true, NULL, (double)s.policy.errors },
 		{ "sallyport_policy_limits_total", "Handlers that exceeded a limit", true, NULL, (double)s.policy.limits },
+		{ "sallyport_policy_waiting", "Hook calls that wait", false, NULL, (double)s.policy.waiting },
+		{ "sallyport_policy_in_flight", "What they wait for", false, NULL, (double)s.policy.in_flight },
+		{ "sallyport_policy_stale_tickets_total", "Answers that came too late", true, NULL,
+		    (double)s.policy.stale_tickets },
 		{ "sallyport_policy_lua_bytes", "Memory of the Lua states", false, NULL, (double)s.policy.lua_bytes },
 		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"policy\"", (double)atomic_load(&web->pages) },
 		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"not_found\"", (double)atomic_load(&web->not_found) },

@@ -393,6 +393,8 @@ activate(struct worker *w)
 	if (w->deliver == NULL && !w->stopping) {
 		w->sts = sts_finder_new(&sts, &err);
 		MUST(w->sts != NULL);
+		/* Not sooner: the store runs only when all workers are ready. */
+		policy_use(w->policy, &(struct policy_services){ .store = w->store, .mb = w->mb, .sts = w->sts });
 		env.sts = w->sts;
 		w->deliver = deliver_new(&env);
 		if (w->index == 0) {
@@ -475,6 +477,8 @@ cut(struct worker *w)
 		deliver_free(w->deliver);
 		w->deliver = NULL;
 	}
+	if (w->policy != NULL)
+		policy_use(w->policy, &(struct policy_services){ .store = w->store, .mb = w->mb });
 	sts_finder_free(w->sts);
 	w->sts = NULL;
 }

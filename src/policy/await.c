@@ -165,6 +165,15 @@ policy_wait_free(struct policy_wait *w)
 	free(w);
 }
 
+void
+policy_wait_number(struct policy_wait *w)
+{
+	struct policy_run *r = w->fiber->run;
+
+	w->ticket = slots_add(&r->gen->policy->waits, w);
+	r->in_flight += w->counted;
+}
+
 int
 policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k)
 {
@@ -172,9 +181,8 @@ policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua
 
 	policy_wait_free(f->wait);	/* one that was over, and whose continuation never came to take it */
 	f->wait = w;
-	w->fiber = f;
-	w->ticket = slots_add(&r->gen->policy->waits, w);
-	r->in_flight += w->counted;
+	if (w->ticket == 0)
+		policy_wait_number(w);
 	r->waits++;
 	r->awaiting = w;
 	policy_start_wall(r);
@@ -286,4 +294,7 @@ policy_await_open(lua_State *L)
 	lua_setfield(L, -2, "sleep");
 	policy_dns_open(L);
 	policy_group_open(L);
+	policy_memo_open(L);
+	policy_kv_open(L);
+	policy_sts_open(L);
 }

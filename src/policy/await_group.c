@@ -33,6 +33,8 @@ policy_group_forget(struct policy_fiber *f)
 		return;
 	if (g->wait != NULL)
 		g->wait->g = NULL;
+	if (g->abandon != NULL)
+		g->abandon(g);
 	free(g);
 }
 
@@ -147,6 +149,7 @@ policy_group_run(lua_State *L, struct policy_group *g, int64_t ms)
 	struct policy_run *r = policy_run_of(L);
 	struct group_wait *w;
 
+	g->caller = r->fiber;
 	begin(g, r, L);
 	if (r->killed != KILL_NONE)
 		policy_kill(L, r->killed);

@@ -13,7 +13,9 @@ struct policy_group {
 	int failed;			/* whose failure ended the rest; -1 */
 	int (*finish)(lua_State *L, struct policy_group *g);	/* pushes what the call returns, and
 								 * gives the group back */
+	void (*abandon)(struct policy_group *g);	/* it goes without `finish`; NULL: fine */
 	void *owner;
+	const struct policy_fiber *caller;
 	struct policy_fiber *part[];
 };
 /* Adds a fiber for the function on top of the stack and takes it; g NULL: the first of n. Raises,

@@ -636,6 +636,32 @@ policy_cancel(struct policy *p, uint64_t ticket)
 		cancel_run(p, r);
 }
 
+struct policy_link *
+policy_link_ref(struct policy_link *l)
+{
+	l->refs++;
+	return l;
+}
+
+void
+policy_link_unref(struct policy_link *l)
+{
+	if (--l->refs == 0)
+		free(l);
+}
+
+struct policy *
+policy_link_get(const struct policy_link *l)
+{
+	return l->p;
+}
+
+void
+policy_use(struct policy *p, const struct policy_services *s)
+{
+	p->services = *s;
+}
+
 struct policy *
 policy_new(struct event_base *base, struct dns *dns, unsigned worker)
 {
@@ -646,6 +672,8 @@ policy_new(struct event_base *base, struct dns *dns, unsigned worker)
 	p->worker = worker;
 	slots_init(&p->runs);
 	slots_init(&p->waits);
+	p->link = xcalloc(1, sizeof *p->link);
+	*p->link = (struct policy_link){ .refs = 1, .p = p };
 	return p;
 }
 
@@ -678,6 +706,8 @@ policy_free(struct policy *p)
 	free(p->gens);
 	slots_fini(&p->runs);
 	slots_fini(&p->waits);
+	p->link->p = NULL;
+	policy_link_unref(p->link);
 	free(p);
 }
 

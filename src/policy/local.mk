@@ -4,6 +4,8 @@ libsallyport_a_SOURCES += \
 	src/policy/await.c \
 	src/policy/await_dns.c \
 	src/policy/await_group.c src/policy/await_group.h \
+	src/policy/await_kv.c \
+	src/policy/await_sts.c \
 	src/policy/bundle.c \
 	src/policy/change.c \
 	src/policy/check.c \
@@ -14,6 +16,7 @@ libsallyport_a_SOURCES += \
 	src/policy/life.c \
 	src/policy/limits.c \
 	src/policy/load.c \
+	src/policy/memo.c \
 	src/policy/misc.c \
 	src/policy/opts.c \
 	src/policy/sandbox.c \
@@ -34,7 +37,7 @@ tests_unit_test_policy_hooks_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_await
 TESTS += tests/unit/test_policy_await
 tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \
-	tests/unit/unit.h
+	tests/unit/store_rig.h tests/unit/unit.h
 tests_unit_test_policy_await_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_strmatch
 TESTS += tests/unit/test_policy_strmatch

@@ -254,10 +254,9 @@ static const struct {
 	const char *name, *what;
 } later[] = {
 	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
-	{ "kv", "the key-value store is" }, { "rate", "rate limits are" },
+	{ "rate", "rate limits are" },
 	{ "counter", "counters are" }, { "cache", "caches are" },
-	{ "memo", "memoized functions are" },
-	{ "sts", "MTA-STS lookups are" }, { "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },
+	{ "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },
 	{ "cidr", "address lists are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" }, { "auth", "SPF and DMARC results are" },
 	{ "template", "templates are" }, { "redact", "redaction helpers are" }, { "geo", "GeoIP data is" },

@@ -68,6 +68,8 @@ void verdict_move(struct verdict *to, struct verdict *from);
 
 /* ---- What a hook looks at. Borrowed until the answer or policy_cancel. ---- */
 struct policy_timer;
+struct store;
+struct sts_finder;
 struct policy_session {
 	const struct smtp_session_info *info;
 	const struct conf_listener *listener;
@@ -159,6 +161,14 @@ struct policy;
 struct policy_gen;
 struct policy *policy_new(struct event_base *base, struct dns *dns, unsigned worker);
 void policy_free(struct policy *p);
+/* What handlers may wait for beside DNS; borrowed, each may be NULL. Before one of them goes the engine
+ * has to be told. */
+struct policy_services {
+	struct store *store;		/* gw.kv */
+	struct mailbox *mb;		/* where the store's answers go: this thread's */
+	struct sts_finder *sts;		/* gw.sts */
+};
+void policy_use(struct policy *p, const struct policy_services *s);
 /* Compiles the bundle in a fresh Lua state and runs it. On error the running generation is
  * untouched. The generation lives until its references are gone; sessions and attempts hold one. */
 struct policy_gen *policy_gen_new(struct policy *p, struct policy_bundle *b, struct conf *conf,

@@ -353,8 +353,18 @@ void policy_where(lua_State *L, char *dst, size_t size);
 void policy_newmetatable(lua_State *L, const char *name, const luaL_Reg *fields);
 
 /* ---- Only between engine.c, load.c, sandbox.c, await.c, bundle.c ---- */
+/* What outlives the engine in requests that are under way: a way to find out that it is gone. */
+struct policy_link {
+	int refs;
+	struct policy *p;
+};
+struct policy_link *policy_link_ref(struct policy_link *l);
+void policy_link_unref(struct policy_link *l);
+struct policy *policy_link_get(const struct policy_link *l);	/* NULL when it is gone */
 struct policy {
 	struct event_base *base;
+	struct policy_services services;
+	struct policy_link *link;
 	struct dns *dns;
 	unsigned worker;
 	struct slots runs;		/* the waiting ones */
@@ -431,6 +441,8 @@ void *policy_wait_new(struct policy_run *r, size_t size, int64_t ms, void (*stop
 /* Called instead of lua_yieldk by everything that waits; takes w, starts the wall timer. Returns
  * what the C function must return. Nothing may raise between starting what w waits for and this. */
 int policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k);
+/* For what needs its number before: nothing may raise from there to policy_wait_begin. */
+void policy_wait_number(struct policy_wait *w);
 /* First thing in the continuation k: the wait, which is the caller's to free. */
 void *policy_wait_take(lua_State *L);
 void policy_wait_free(struct policy_wait *w);	/* NULL is fine */
@@ -446,6 +458,9 @@ int policy_push_error(lua_State *L, const char *kind, bool temporary, bool secur
 void policy_start_wall(struct policy_run *r);	/* engine.c */
 void policy_dns_open(lua_State *L);		/* await_dns.c: gw on top */
 void policy_group_open(lua_State *L);		/* await_group.c */
+void policy_memo_open(lua_State *L);
+void policy_kv_open(lua_State *L);		/* await_kv.c */
+void policy_sts_open(lua_State *L);		/* await_sts.c */
 void policy_corolib_open(lua_State *L);		/* pushes the sandbox's `coroutine` */
 void policy_sandbox_open(lua_State *L);		/* globals but for gw */
 void policy_sandbox_freeze(lua_State *L);	/* after load */

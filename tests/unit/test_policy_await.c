@@ -1,6 +1,7 @@
 /* Handlers that wait: many things at a time, in coroutines of their own making, in what others have
  * begun; and that whatever ends the handler ends all of it. */
 #include "policy_fixture.h"
+#include "store_rig.h"
 
 static struct verdict answer;
 static unsigned answers;
@@ -362,10 +363,346 @@ START_TEST(worker_limit)
 }
 END_TEST
 
+/* ---- gw.memo ---- */
+
+static const char memo[] =
+    "local calls, fail = 0, false\n"
+    "local look = gw.memo(function(k) calls = calls + 1 gw.sleep(0.005)\n"
+    "  if k == 'boom' then error('boom', 0) end\n"
+    "  if k == 'none' then return nil, 'no ' .. calls end\n"
+    "  return { k = k, n = calls, deep = { 1 } } end, { name = 'look', ttl = '1h', capacity = 3 })\n"
+    "local old = gw.memo(function(k) if fail then if fail == 1 then return nil, 'down' end error('down', 0) end\n"
+    "  return k .. '!' end, { name = 'old', ttl = '5ms', stale = '1h' })\n"
+    "local none = gw.memo(function(k) calls = calls + 1 end, { name = 'none', negative_ttl = '1h' })\n"
+    "local rec rec = gw.memo(function(k) gw.sleep(0) return gw.within(1, function() return rec(k) end) end, { name = 'rec' })\n"
+    "gw.on('message', function()\n"
+    "  local function a() return look 'a' end\n"
+    "  local t = gw.all { a, a, a }\n"
+    "  assert(calls == 1 and t[1].n == 1 and t[1] == t[2] and t[2] == t[3])\n"
+    "  assert(not pcall(function() t[1].k = 'x' end) and not pcall(function() t[1].deep[1] = 2 end))\n"
+    "  assert(look 'a' == t[1] and calls == 1)\n"
+    "  local function boom() return look 'boom' end\n"
+    "  local u = gw.all({ boom, boom }, { mode = 'collect' })\n"
+    "  assert(u[1].error == 'boom' and u[2].error:find 'boom' and calls == 2, u[2].error)\n"
+    "  assert(not pcall(look, 'boom') and calls == 3)\n"
+    "  local v, e = look 'none' assert(v == nil and e == 'no 4') v, e = look 'none' assert(e == 'no 5')\n"
+    "  assert(select('#', look 'a') == 1)\n"
+    "  look 'b' look 'c' look 'a' look 'd'\n"	/* the one not used for longest goes */
+    "  local n = calls look 'a' look 'c' look 'd' assert(calls == n) look 'b' assert(calls == n + 1)\n"
+    "  assert(look(1) == look(1.0) and look '1'.k == '1' and look(true).k == true and look(1.5).k == 1.5)\n"
+    "  assert(look(gw.domain 'x.example').k.name == 'x.example')\n"
+    "  for _, bad in ipairs { {}, print, 0/0, ('x'):rep(255) } do assert(not pcall(look, bad)) end\n"
+    "  assert(not pcall(look) and not pcall(look, nil) and not pcall(look, 1, 2))\n"
+    "  n = calls assert(none 'x' == nil and none 'x' == nil and calls == n + 1)\n"
+    "  assert(old 'x' == 'x!') gw.sleep(0.01) fail = 1 assert(old 'x' == 'x!')\n"
+    "  v, e = old 'y' assert(v == nil and e == 'down')\n"
+    "  fail = 2 assert(old 'x' == 'x!' and not pcall(old, 'y'))\n"
+    "  local ok, why = pcall(rec, 'x') assert(not ok and why:find 'same key', why)\n"
+    "  assert(not pcall(gw.memo, print, { name = 'late' }))\n"
+    "  return gw.hold {}\n"
+    "end, { name = 'x' })\n";
+
+START_TEST(memo_keeps)
+{
+	struct fix f;
+	struct world w;
+
+	fix_load(&f, memo);
+	world_init(&w);
+	answers = 0;
+	start(&f, &w, HOOK_MESSAGE, NULL);
+	wait_for(&f, 1);
+	ck_assert_msg(answer.kind == VERDICT_HOLD, "%s", fix_log);
+	ck_assert_ptr_nonnull(strstr(fix_log, "policy uses an old answer"));
+	world_fini(&w, f.g);
+	fix_fini(&f);
+	verdict_fini(&answer);
+}
+END_TEST
+
+/* Who finds out goes away, or is killed; who waits takes over. */
+START_TEST(memo_is_passed_on)
+{
+	struct policy_stats st;
+	uint64_t ticket, second;
+	struct fix f;
+	struct world w;
+
+	fix_load(&f,
+	    "local n = 0\n"
+	    "local look = gw.memo(function(k) n = n + 1 local mine = n\n"
+	    "  if mine == 1 or mine == 5 then gw.sleep(5) end\n"
+	    "  gw.sleep(0.001)\n"
+	    "  if mine == 3 then while true do end end\n"
+	    "  return mine end, { name = 'look', ttl = '1ms' })\n"
+	    "gw.on('message', function() look 'k' return gw.hold {} end, { name = 'x' })\n"
+	    "gw.on('mail', function() if look 'k' == 2 then return gw.reject {} end return gw.defer {} end, { name = 'y' })\n"
+	    "gw.on('rcpt', function() gw.sleep(0.02) pcall(look, 'k') return gw.hold {} end, { name = 'z' })\n"
+	    "gw.on('data', function() local v, e = gw.within(0.01, function() return look 'k' end)\n"
+	    "  assert(v == nil and e.kind == 'timeout') return gw.reject {} end, { name = 'd' })\n");
+	world_init(&w);
+	answers = 0;
+	ck_assert_int_eq(start(&f, &w, HOOK_MESSAGE, &ticket), POLICY_LATER);
+	ck_assert_int_eq(start(&f, &w, HOOK_MAIL, &second), POLICY_LATER);
+	ck_assert_int_eq(start(&f, &w, HOOK_MAIL, NULL), POLICY_LATER);
+	event_base_loop(f.base, EVLOOP_NONBLOCK);
+	policy_cancel(f.p, ticket);
+	policy_cancel(f.p, second);	/* is about to take over */
+	wait_for(&f, 1);
+	ck_assert_msg(answer.kind == VERDICT_REJECT, "%s", fix_log);
+
+	/* Call 3 is killed after its first wait; the one that waited for it makes call 4. */
+	usleep(3000);
+	ck_assert_int_eq(start(&f, &w, HOOK_MESSAGE, NULL), POLICY_LATER);
+	ck_assert_int_eq(start(&f, &w, HOOK_MAIL, NULL), POLICY_LATER);
+	wait_for(&f, 2);
+	ck_assert_msg(answer.is_error, "%s", fix_log);
+	wait_for(&f, 3);
+	ck_assert_msg(answer.kind == VERDICT_DEFER && !answer.is_error, "%s", fix_log);
+
+	/* Call 5 has a caller who does not wait for long. */
+	usleep(3000);
+	ck_assert_int_eq(start(&f, &w, HOOK_DATA, NULL), POLICY_LATER);
+	ck_assert_int_eq(start(&f, &w, HOOK_MAIL, NULL), POLICY_LATER);
+	wait_for(&f, 5);
+	ck_assert_msg(answer.kind == VERDICT_DEFER && !answer.is_error, "%s", fix_log);
+	policy_stats(f.p, &st);
+	ck_assert_uint_eq(st.in_flight, 0);
+
+	/* The engine goes while all of them wait. */
+	usleep(3000);
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(start(&f, &w, i == 0 ? HOOK_MESSAGE : HOOK_MAIL, NULL), POLICY_LATER);
+	world_fini(&w, f.g);
+	fix_fini(&f);
+	verdict_fini(&answer);
+}
+END_TEST
+
+/* ---- gw.kv ---- */
+
+struct kept {
+	struct fix f;
+	struct rig rig;
+	struct mailbox *mb;
+};
+
+static void
+kept_load(struct kept *k, const char *policy)
+{
+	fix_load(&k->f, policy);
+	k->mb = mailbox_new(k->f.base, NULL);
+	policy_use(k->f.p, &(struct policy_services){ .store = k->rig.s, .mb = k->mb });
+}
+
+static void
+kept_init(struct kept *k, const char *policy)
+{
+	rig_init(&k->rig);
+	rig_open(&k->rig);
+	rig_start(&k->rig);
+	kept_load(k, policy);
+}
+
+static void
+kept_unload(struct kept *k)
+{
+	fix_fini(&k->f);
+}
+
+static const char kv[] =
+    "local kv, other = gw.kv 'seen', gw.kv 'other'\n"
+    "gw.on('message', function()\n"
+    "  assert(kv:get 'k' == nil and select('#', kv:get 'k') == 1)\n"
+    "  assert(kv:set('k', { a = 1, b = { 'x', true } }) == true)\n"
+    "  local v = kv:get 'k' assert(v.a == 1 and v.b[2] == true and not pcall(function() v.a = 2 end))\n"
+    "  assert(other:get 'k' == nil and kv:get '\\0\\255' == nil)\n"
+    "  assert(kv:set('\\0\\255', 'bin') and kv:get '\\0\\255' == 'bin' and kv:get '\\0' == nil)\n"
+    "  assert(kv:add 'n' == 1 and kv:add('n', 41) == 42 and kv:add('n', -2) == 40 and kv:get 'n' == 40)\n"
+    "  local x, err = kv:add 'k' assert(x == nil and err.kind == 'not_a_number' and not err.temporary)\n"
+    "  kv:set('big', math.maxinteger) x, err = kv:add 'big' assert(x == nil and err.kind == 'not_a_number')\n"
+    "  local ok, now = kv:cas('n', 39, 1) assert(ok == false and now == 40)\n"
+    "  assert(kv:cas('n', 40, { 'y' }) == true and kv:cas('n', { 'y' }, 'z') and kv:get 'n' == 'z')\n"
+    "  ok, now = kv:cas('n', nil, 1) assert(ok == false and now == 'z')\n"
+    "  assert(kv:cas('new', nil, 1) and kv:cas('new', 1, nil) and kv:get 'new' == nil)\n"
+    "  ok, now = kv:cas('new', 1, 2) assert(ok == false and now == nil)\n"
+    "  assert(kv:delete 'n' == true and kv:delete 'n' == false)\n"
+    /* what is over is not there, and a counter keeps the end that it began with */
+    "  kv:set('t', 1, { ttl = 0.05 }) assert(kv:add('c', 1, { ttl = 0.05 }) == 1)\n"
+    "  assert(kv:get 't' == 1 and kv:add('c', 1, { ttl = '1h' }) == 2) gw.sleep(0.06)\n"
+    "  assert(kv:get 't' == nil and kv:add 'c' == 1 and kv:delete 't' == false and kv:cas('t', nil, 2))\n"
+    "  local t = gw.all { function() return kv:add 'p' end, function() return kv:add 'p' end,\n"
+    "    function() return kv:add 'p' end }\n"
+    "  assert(t[1] + t[2] + t[3] == 6 and kv:get 'p' == 3)\n"
+    "  for _, bad in ipairs { function() kv:set('k') end, function() kv:set('k', print) end, function() kv:get '' end,\n"
+    "    function() kv:get(('x'):rep(256)) end, function() kv:set('k', ('x'):rep(16384)) end, function() kv.get('k') end,\n"
+    "    function() kv:put('k', 1) end, function() kv:set('k', 1, { tll = 1 }) end, function() kv:set('k', 1, { ttl = '400d' }) end,\n"
+    "    function() gw.kv 'A b' end, function() gw.kv(('x'):rep(64)) end, function() kv:add('k', 1.5) end,\n"
+    "    function() string.gsub('x', 'x', function() kv:get 'k' end) end } do assert(not pcall(bad)) end\n"
+    "  assert(kv:set(('x'):rep(255), ('x'):rep(16000)) and gw.kv 'seen':get(('x'):rep(255)) == ('x'):rep(16000))\n"
+    "  return gw.hold {}\n"
+    "end, { name = 'x' })\n"
+    "gw.on('mail', function() assert(kv:get 'k'.b[1] == 'x' and kv:get 'n' == nil and kv:get 'p' == 3)\n"
+    "  return gw.reject {} end, { name = 'y' })\n";
+
+START_TEST(kv_calls)
+{
+	struct kept k;
+	struct world w;
+
+	kept_init(&k, kv);
+	world_init(&w);
+	answers = 0;
+	start(&k.f, &w, HOOK_MESSAGE, NULL);
+	wait_for(&k.f, 1);
+	ck_assert_msg(answer.kind == VERDICT_HOLD, "%s", fix_log);
+	world_fini(&w, k.f.g);
+	kept_unload(&k);
+	rig_close(&k.rig);
+	mailbox_free(k.mb);
+
+	rig_open(&k.rig);
+	rig_start(&k.rig);
+	kept_load(&k, kv);
+	world_init(&w);
+	start(&k.f, &w, HOOK_MAIL, NULL);
+	wait_for(&k.f, 2);
+	ck_assert_msg(answer.kind == VERDICT_REJECT, "%s", fix_log);
+	world_fini(&w, k.f.g);
+	kept_unload(&k);
+	rig_fini(&k.rig);
+	mailbox_free(k.mb);
+	verdict_fini(&answer);
+}
+END_TEST
+
+/* The request comes back when nobody waits any more: counted; with the store closed: an error. */
+START_TEST(kv_answers_too_late)
+{
+	struct policy_stats st;
+	struct kept k;
+	struct world w;
+	uint64_t ticket;
+
+	kept_init(&k,
+	    "local kv = gw.kv 'seen'\n"
+	    "gw.on('message', function() while true do kv:add 'n' end end, { name = 'x' })\n"
+	    "gw.on('mail', function() local v, e = kv:add 'n' assert(v == nil and e.kind == 'servfail' and e.temporary)\n"
+	    "  v, e = kv:get 'n' assert(v == nil and e.kind == 'servfail') return gw.reject {} end, { name = 'y' })\n");
+	world_init(&w);
+	answers = 0;
+	ck_assert_int_eq(start(&k.f, &w, HOOK_MESSAGE, &ticket), POLICY_LATER);
+	policy_cancel(k.f.p, ticket);
+	for (int i = 0; i < 10000; i++) {
+		policy_stats(k.f.p, &st);
+		if (st.stale_tickets > 0)
+			break;
+		event_base_loop(k.f.base, EVLOOP_NONBLOCK);
+		usleep(1000);
+	}
+	ck_assert_uint_eq(st.stale_tickets, 1);
+	ck_assert_uint_eq(answers, 0);
+	store_close(k.rig.s);
+	start(&k.f, &w, HOOK_MAIL, NULL);
+	wait_for(&k.f, 1);
+	ck_assert_msg(answer.kind == VERDICT_REJECT, "%s", fix_log);
+	/* The engine goes before the answer is there. */
+	ck_assert_int_eq(start(&k.f, &w, HOOK_MESSAGE, &ticket), POLICY_LATER);
+	policy_cancel(k.f.p, ticket);
+	world_fini(&w, k.f.g);
+	policy_gen_unref(k.f.g);
+	policy_free(k.f.p);
+	k.f.p = NULL;
+	mailbox_drain(k.mb);
+	k.f.g = NULL;
+	event_base_loop(k.f.base, EVLOOP_NONBLOCK);
+	mailbox_free(k.mb);
+	fix_fini(&k.f);
+	rig_fini(&k.rig);
+	verdict_fini(&answer);
+}
+END_TEST
+
+/* ---- The store's side ---- */
+
+static struct store_kv *
+ask(struct rig *r, enum store_kv_verb verb, const char *name, const char *key, const char *value, int64_t ttl)
+{
+	struct store_kv *q = xcalloc(1, sizeof *q);
+
+	q->mail.reply_to = r->mb;
+	q->verb = verb;
+	snprintf(q->name, sizeof q->name, "%s", name);
+	q->key = xstrdup(key);
+	q->nkey = strlen(key);
+	q->value = value == NULL ? NULL : xstrdup(value);
+	q->delta = 1;
+	q->ttl_ms = ttl;
+	store_kv(r->s, q);
+	return q;
+}
+
+static enum store_kv_end
+end_of(struct rig *r)
+{
+	struct store_kv *q = rig_answer(r);
+	enum store_kv_end end;
+
+	ck_assert_ptr_nonnull(q);
+	ck_assert_msg(q->status == STORE_OK, "%s", q->text);
+	end = q->end;
+	if (end == KV_LIMIT)
+		ck_assert_ptr_nonnull(strstr(q->text, "no room for another key"));
+	store_kv_free(q);
+	return end;
+}
+
+START_TEST(rows_are_bounded)
+{
+	struct rig r;
+	char key[32];
+
+	rig_init(&r);
+	rig_open(&r);
+	rig_start(&r);
+	for (int i = 0; i < STORE_KV_ROWS; i++) {
+		snprintf(key, sizeof key, "k%d", i);
+		ask(&r, STORE_KV_SET, "full", key, "1", i == 77 ? 1 : 0);
+	}
+	for (int i = 0; i < STORE_KV_ROWS; i++)
+		ck_assert_int_eq(end_of(&r), KV_DONE);
+	usleep(3000);
+	ask(&r, STORE_KV_SET, "full", "one more", "1", 0);	/* in the place of the one that is over */
+	ck_assert_int_eq(end_of(&r), KV_DONE);
+	ask(&r, STORE_KV_SET, "full", "too many", "1", 0);
+	ck_assert_int_eq(end_of(&r), KV_LIMIT);
+	ask(&r, STORE_KV_ADD, "full", "too many", NULL, 0);
+	ck_assert_int_eq(end_of(&r), KV_LIMIT);
+	ask(&r, STORE_KV_SET, "full", "k5", "2", 0);		/* known keys go on */
+	ck_assert_int_eq(end_of(&r), KV_DONE);
+	ask(&r, STORE_KV_SET, "other", "too many", "1", 0);
+	ck_assert_int_eq(end_of(&r), KV_DONE);
+	ask(&r, STORE_KV_DELETE, "full", "k6", NULL, 0);
+	ck_assert_int_eq(end_of(&r), KV_DONE);
+	ask(&r, STORE_KV_SET, "full", "too many", "1", 0);
+	ck_assert_int_eq(end_of(&r), KV_DONE);
+	ask(&r, STORE_KV_GET, "full", "k6", NULL, 0);
+	ck_assert_int_eq(end_of(&r), KV_ABSENT);
+	ask(&r, STORE_KV_GET, "full", "k77", NULL, 0);
+	ck_assert_int_eq(end_of(&r), KV_ABSENT);
+	rig_fini(&r);
+}
+END_TEST
+
 UNIT_MAIN("policy_await",
     tcase_add_loop_test(tc, bodies, 0, NELEMS(good));
     tcase_add_loop_test(tc, kills, 0, NELEMS(killed));
     tcase_add_test(tc, everything_ends_with_the_handler);
     tcase_add_test(tc, kept_coroutines_raise);
     tcase_add_test(tc, worker_limit);
+    tcase_add_test(tc, memo_keeps);
+    tcase_add_test(tc, memo_is_passed_on);
+    tcase_add_test(tc, kv_calls);
+    tcase_add_test(tc, kv_answers_too_late);
+    tcase_add_test(tc, rows_are_bounded);
 )
