@@ -104,6 +104,8 @@ struct conf {
 		size_t nstubs;
 		int64_t timeout_ms;
 		char *self_test_zone;	/* "." */
+		char **self_test_secure, **self_test_bogus;	/* NULL-terminated, or NULL */
+		int64_t self_test_interval_ms;
 	} dns;
 	struct conf_network *networks;	/* sorted by name, as listeners, routes and grants are */
 	size_t nnetworks;
@@ -210,6 +212,11 @@ char *conf_schema_json(void);	/* every setting with type, unit, default, range, 
 char *conf_man_page(void);	/* the SETTINGS section of gateway.lua(5), roff */
 /* Asserted trust, grants, waivable levels, assert_*: what an auditor asks for. Human text, heap. */
 char *conf_audit(const struct conf *c, bool json);
+
+/* Settings of dns as src/dns wants them; borrows from `c`. */
+struct dns_conf;
+void conf_dns(const struct conf *c, struct dns_conf *out);
+void conf_dns_fini(struct dns_conf *d);
 
 const struct route *conf_route(const struct conf *c, const char *name);	/* NULL unknown */
 /* The domains entry for this domain (A-labels), NULL when nothing matches. "*.x" is any depth

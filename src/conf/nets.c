@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "conf/conf_int.h"
+#include "dns/dns.h"
 
 /* ---- networks, listeners.*.clients ---- */
 static void
@@ -277,4 +278,22 @@ stubs_fini(const struct setting *s, void *base)
 		free(c->dns.stubs[i].zone);
 	}
 	free(c->dns.stubs);
+}
+
+void
+conf_dns(const struct conf *c, struct dns_conf *out)
+{
+	struct dns_stub *stubs = xcalloc(c->dns.nstubs, sizeof *stubs);
+
+	for (size_t i = 0; i < c->dns.nstubs; i++)
+		stubs[i] = (struct dns_stub){ c->dns.stubs[i].zone, (const char *const *)c->dns.stubs[i].servers,
+			c->dns.stubs[i].insecure };
+	*out = (struct dns_conf){ .forward = (const char *const *)c->dns.forward, .anchor_file = c->dns.anchor,
+		.stubs = stubs, .nstubs = c->dns.nstubs, .timeout_ms = c->dns.timeout_ms };
+}
+
+void
+conf_dns_fini(struct dns_conf *d)
+{
+	free((void *)d->stubs);
 }

@@ -68,7 +68,15 @@ const struct setting conf_schema[] = {
 { "dns.timeout", T_DURATION, "\"30s\"", .min = SECOND, .max = 5 * MINUTE, AT(conf, dns.timeout_ms),
   .text = "How long one look-up may take as a whole." },
 { "dns.self_test_zone", T_TEXT, "\".\"", .kind = &kind_zone, AT(conf, dns.self_test_zone),
-  .text = "Signed zone whose DNSKEY is asked for at start to see whether validation works." },
+  .text = "Signed zone whose DNSKEY is asked for, at start and from time to time, to see whether validation "
+	  "works (the self-test)." },
+{ "dns.self_test_interval", T_DURATION, "\"1h\"", .min = SECOND, .max = 7 * DAY,
+  AT(conf, dns.self_test_interval_ms), .text = "How long after a self-test the next one follows, ten per cent more "
+	  "or less; after one that failed it is a minute, then two, then four, up to ten." },
+{ "dns.self_test_secure", T_TEXTS, "[]", .kind = &kind_zone, AT(conf, dns.self_test_secure),
+  .text = "Further names whose addresses, or their absence, have to be validated in a self-test." },
+{ "dns.self_test_bogus", T_TEXTS, "[]", .kind = &kind_zone, AT(conf, dns.self_test_bogus),
+  .text = "Names that are broken on purpose: a self-test fails when one of them is taken for good." },
 
 { "networks", T_NETWORKS, NULL, ATN(conf, networks, nnetworks),
   .text = "Names for lists of networks, to be used in listeners.*.clients: "

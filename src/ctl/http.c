@@ -96,7 +96,16 @@ add_health(struct evbuffer *out, const json_t *st)
 	evbuffer_add_printf(out, "<div class=\"card %s\"><h2>Storage</h2>", store_ok ? "ok" : "bad");
 	add_escaped(out, storage);
 	evbuffer_add_printf(out, "</div><div class=\"card %s\"><h2>DNSSEC validation</h2>", dns_ok ? "ok" : "bad");
-	add_escaped(out, dns_ok ? "self-test passed" : json_string_value(json_object_get(dnssec, "why")));
+	if (dns_ok) {
+		add_escaped(out, "self-test passed");
+	} else {
+		evbuffer_add_printf(out, "<b>%s</b>: ", json_string_value(json_object_get(dnssec, "verdict")));
+		add_escaped(out, json_string_value(json_object_get(dnssec, "why")));
+		if (json_is_true(json_object_get(dnssec, "nothing_secure")))
+			evbuffer_add_printf(out, ".<br>No answer counts as secure, and mail that needs one waits");
+		evbuffer_add_printf(out, ".<br>");
+		add_escaped(out, json_string_value(json_object_get(dnssec, "todo")));
+	}
 	evbuffer_add_printf(out, "</div>");
 }
 

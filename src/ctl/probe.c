@@ -205,35 +205,14 @@ on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 }
 
 static void
-on_self_test(void *owner, bool ok, const char *why)
+on_self_test(void *owner, enum dns_trust trust, const char *why)
 {
 	struct probe *p = owner;
 
 	p->dns_tested = true;
-	p->dns_ok = ok;
-	snprintf(p->dns_why, sizeof p->dns_why, "%s", ok || why == NULL ? "" : why);
+	p->dns_ok = trust == DNS_HONEST;
+	snprintf(p->dns_why, sizeof p->dns_why, "%s", p->dns_ok ? "" : why);
 	stop_when_done(p);
-}
-
-struct dns *
-probe_dns(struct event_base *base, const struct conf *c, struct err *err)
-{
-	struct dns_conf dc = { .anchor_file = ANCHOR };
-	struct dns_stub *stubs = NULL;
-	struct dns *d;
-
-	if (c != NULL) {
-		stubs = xcalloc(c->dns.nstubs, sizeof *stubs);
-		for (size_t i = 0; i < c->dns.nstubs; i++)
-			stubs[i] = (struct dns_stub){ c->dns.stubs[i].zone,
-				(const char *const *)c->dns.stubs[i].servers, c->dns.stubs[i].insecure };
-		dc = (struct dns_conf){ .forward = (const char *const *)c->dns.forward,
-			.anchor_file = c->dns.anchor, .stubs = stubs, .nstubs = c->dns.nstubs,
-			.timeout_ms = c->dns.timeout_ms };
-	}
-	d = dns_new(base, &dc, err);
-	free(stubs);
-	return d;
 }
 
 /* Nobody is left out for being ourselves: who probes his own domain wants to see it as others do. */
@@ -252,7 +231,10 @@ look_up(struct probe *p)
 		mx.allow_loopback = c->delivery.allow_loopback;
 	}
 	mx_resolve(p->dns, p->domain, &mx, on_mx, p);
-	dns_self_test(p->dns, c == NULL ? "." : c->dns.self_test_zone, on_self_test, p);
+	p->self_test.zone = c == NULL ? "." : c->dns.self_test_zone;
+	p->self_test.secure = c == NULL ? NULL : (const char *const *)c->dns.self_test_secure;
+	p->self_test.bogus = c == NULL ? NULL : (const char *const *)c->dns.self_test_bogus;
+	dns_self_test(p->base, &p->dns_conf, &p->self_test, on_self_test, p);
 }
 
 /* A name that servers take: they want one with a dot. */
@@ -281,7 +263,11 @@ probe_run(struct probe *p, struct err *err)
 	p->tls = tls_client_new(&tc, err);
 	if (p->tls == NULL)
 		return -1;
-	p->dns = probe_dns(p->base, p->conf, err);
+	if (p->conf != NULL)
+		conf_dns(p->conf, &p->dns_conf);
+	else
+		p->dns_conf.anchor_file = ANCHOR;
+	p->dns = dns_new(p->base, &p->dns_conf, err);
 	if (p->dns == NULL)
 		return -1;
 	look_up(p);
@@ -317,6 +303,7 @@ probe_fini(struct probe *p)
 	free(p->hosts);
 	mx_result_unref(p->mx);
 	dns_free(p->dns);
+	conf_dns_fini(&p->dns_conf);
 	tls_client_unref(p->tls);
 	if (p->base != NULL)
 		event_base_free(p->base);

@@ -44,6 +44,8 @@ struct probe {
 	uint16_t port;
 	struct event_base *base;
 	struct dns *dns;
+	struct dns_conf dns_conf;
+	struct dns_self_test_conf self_test;
 	struct tls_client *tls;
 	char helo[256];
 	struct mx_result *mx;		/* NULL until it is known */
@@ -58,8 +60,6 @@ enum probe_mail { PROBE_UNTAGGED, PROBE_TLS_NO, PROBE_REQUIRETLS, PROBE_MAILS };
 /* Runs to its end; every wait has a limit. -1 with `err` when nothing could be begun. */
 int probe_run(struct probe *p, struct err *err);
 void probe_fini(struct probe *p);
-/* DNS as this configuration has it, NULL: as the system has it. */
-struct dns *probe_dns(struct event_base *base, const struct conf *c, struct err *err);
 
 enum probe_answer { PROBE_YES, PROBE_NO, PROBE_UNKNOWN };
 /* What was found and what it means; *requiretls: would such mail be delivered? */

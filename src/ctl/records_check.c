@@ -302,10 +302,13 @@ records_check(struct records *r, const struct conf *c, struct err *err)
 		[RECORD_REPORTS] = check_reports, [RECORD_TLSA] = check_tlsa, [RECORD_TLSA_NEXT] = check_tlsa,
 	};
 	struct asker k = { .base = event_base_new() };
+	struct dns_conf dc;
 	bool has_dns;
 
 	MUST(k.base != NULL);
-	k.dns = probe_dns(k.base, c, err);
+	conf_dns(c, &dc);
+	k.dns = dns_new(k.base, &dc, err);
+	conf_dns_fini(&dc);
 	has_dns = k.dns != NULL;
 	for (size_t i = 0; has_dns && i < r->n; i++)
 		check[r->v[i].kind](&r->v[i], &k);

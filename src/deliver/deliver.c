@@ -204,6 +204,15 @@ deliver_reloaded(struct deliver *d)
 }
 
 void
+deliver_look_again(struct deliver *d)
+{
+	struct dest *t, *next;
+
+	HASH_ITER(hh, d->dests, t, next)
+		dest_look_again(t);
+}
+
+void
 deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner)
 {
 	d->draining = true;

@@ -45,6 +45,7 @@ void deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_sta
 void deliver_recall(struct deliver *d, uint64_t message, uint32_t num);
 /* Another configuration is active: kept connections and trust read from files are given up. */
 void deliver_reloaded(struct deliver *d);
+void deliver_look_again(struct deliver *d);	/* what was found in the DNS holds no longer */
 /* No new attempts from now on; `idle` is called once when none is under way. */
 void deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner);
 

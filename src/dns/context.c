@@ -16,9 +16,9 @@
 static pthread_mutex_t ub_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int
-option(struct dns *d, const char *name, const char *value, struct err *err)
+option(struct context *x, const char *name, const char *value, struct err *err)
 {
-	int rc = ub_ctx_set_option(d->ub, name, value);
+	int rc = ub_ctx_set_option(x->ub, name, value);
 
 	if (rc != 0)
 		err_set(err, "libunbound refused %s %s: %s", name, value, ub_strerror(rc));
@@ -32,7 +32,7 @@ is_loopback_server(const char *text)
 }
 
 static int
-set_stubs(struct dns *d, const struct dns_conf *conf, bool *has_root, bool *has_loopback,
+set_stubs(struct context *x, const struct dns_conf *conf, bool *has_root, bool *has_loopback,
     struct err *err)
 {
 	size_t i, k;
@@ -47,7 +47,7 @@ set_stubs(struct dns *d, const struct dns_conf *conf, bool *has_root, bool *has_
 		for (k = 0; s->servers[k] != NULL; k++) {
 			if (is_loopback_server(s->servers[k]))
 				*has_loopback = true;
-			rc = ub_ctx_set_stub(d->ub, s->zone, s->servers[k], 0);
+			rc = ub_ctx_set_stub(x->ub, s->zone, s->servers[k], 0);
 			if (rc != 0) {
 				err_set(err, "dns.stub[\"%s\"]: server %s is not usable: %s; write an "
 				    "address or address@port", s->zone, s->servers[k], ub_strerror(rc));
@@ -57,16 +57,16 @@ set_stubs(struct dns *d, const struct dns_conf *conf, bool *has_root, bool *has_
 		/* libunbound answers for test., home.arpa. and the reverse zones of private
 		 * addresses itself (RFC 6303, 6761) unless told that somebody else does. */
 		snprintf(local, sizeof local, "%s nodefault", s->zone);
-		if (strcmp(s->zone, ".") != 0 && option(d, "local-zone:", local, err) != 0)
+		if (strcmp(s->zone, ".") != 0 && option(x, "local-zone:", local, err) != 0)
 			return -1;
-		if (s->insecure && option(d, "domain-insecure:", s->zone, err) != 0)
+		if (s->insecure && option(x, "domain-insecure:", s->zone, err) != 0)
 			return -1;
 	}
 	return 0;
 }
 
 static int
-set_forwarders(struct dns *d, const struct dns_conf *conf, bool *has_loopback, struct err *err)
+set_forwarders(struct context *x, const struct dns_conf *conf, bool *has_loopback, struct err *err)
 {
 	size_t i;
 	int rc;
@@ -74,7 +74,7 @@ set_forwarders(struct dns *d, const struct dns_conf *conf, bool *has_loopback, s
 	if (conf->forward == NULL) {
 		/* What the system's resolvers are, loopback included, is the operator's choice. */
 		*has_loopback = true;
-		rc = ub_ctx_resolvconf(d->ub, NULL);
+		rc = ub_ctx_resolvconf(x->ub, NULL);
 		if (rc != 0)
 			err_set(err, "/etc/resolv.conf: %s; name the resolvers in dns.forward", ub_strerror(rc));
 		return rc == 0 ? 0 : -1;
@@ -82,7 +82,7 @@ set_forwarders(struct dns *d, const struct dns_conf *conf, bool *has_loopback, s
 	for (i = 0; conf->forward[i] != NULL; i++) {
 		if (is_loopback_server(conf->forward[i]))
 			*has_loopback = true;
-		rc = ub_ctx_set_fwd(d->ub, conf->forward[i]);
+		rc = ub_ctx_set_fwd(x->ub, conf->forward[i]);
 		if (rc != 0) {
 			err_set(err, "dns.forward: %s is not usable: %s; write an address or address@port",
 			    conf->forward[i], ub_strerror(rc));
@@ -93,7 +93,23 @@ set_forwarders(struct dns *d, const struct dns_conf *conf, bool *has_loopback, s
 }
 
 static int
-configure(struct dns *d, const struct dns_conf *conf, struct err *err)
+set_anchors(struct context *x, const struct dns_conf *conf, struct err *err)
+{
+	if (conf->anchor_file != NULL && ub_ctx_add_ta_file(x->ub, conf->anchor_file) != 0) {
+		err_set(err, "dns.anchor: cannot use %s", conf->anchor_file);
+		return -1;
+	}
+	for (size_t i = 0; i < conf->nanchor_keys; i++) {
+		if (ub_ctx_add_ta(x->ub, conf->anchor_keys[i]) != 0) {
+			err_set(err, "libunbound refused a key as trust anchor");
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+configure(struct context *x, const struct dns_conf *conf, struct err *err)
 {
 	bool has_root = false, has_loopback = conf->allow_loopback_servers;
 	size_t i;
@@ -113,22 +129,18 @@ configure(struct dns *d, const struct dns_conf *conf, struct err *err)
 		{ "insecure-lan-zones:", "yes" },
 	};
 
-	ub_ctx_debugout(d->ub, NULL);
+	ub_ctx_debugout(x->ub, NULL);
 	for (i = 0; i < NELEMS(options); i++)
-		if (option(d, options[i][0], options[i][1], err) != 0)
+		if (option(x, options[i][0], options[i][1], err) != 0)
 			return -1;
-	if (set_stubs(d, conf, &has_root, &has_loopback, err) != 0)
+	if (set_stubs(x, conf, &has_root, &has_loopback, err) != 0)
 		return -1;
 	/* With servers of its own for the root it resolves from there: no forwarders. */
-	if (!has_root && set_forwarders(d, conf, &has_loopback, err) != 0)
+	if (!has_root && set_forwarders(x, conf, &has_loopback, err) != 0)
 		return -1;
-	if (has_loopback && option(d, "do-not-query-localhost:", "no", err) != 0)
+	if (has_loopback && option(x, "do-not-query-localhost:", "no", err) != 0)
 		return -1;
-	if (conf->anchor_file != NULL && ub_ctx_add_ta_file(d->ub, conf->anchor_file) != 0) {
-		err_set(err, "dns.anchor: cannot use %s", conf->anchor_file);
-		return -1;
-	}
-	return 0;
+	return set_anchors(x, conf, err);
 }
 
 static void
@@ -140,10 +152,10 @@ ignore(void *arg, int rcode, void *packet, int len, int sec, char *why_bogus, in
 /* The settings are only looked at with the first query; localhost is answered without asking
  * anybody, so that mistakes show here and not with the first message. */
 static int
-finalize(struct dns *d, const struct dns_conf *conf, struct err *err)
+finalize(struct context *x, const struct dns_conf *conf, struct err *err)
 {
 	bool *called = xcalloc(1, sizeof *called);
-	int rc = ub_resolve_event(d->ub, "localhost", DNS_A, 1, called, ignore, NULL);
+	int rc = ub_resolve_event(x->ub, "localhost", DNS_A, 1, called, ignore, NULL);
 
 	if (rc == 0 && *called) {
 		free(called);
@@ -176,30 +188,35 @@ check_anchor(const char *file, struct err *err)
 	return 0;
 }
 
-int
-dns_context_open(struct dns *d, const struct dns_conf *conf, struct err *err)
+struct context *
+dns_context_open(struct event_base *base, const struct dns_conf *conf, struct err *err)
 {
+	struct context *x;
 	int rc = -1;
 
 	if (check_anchor(conf->anchor_file, err) != 0)
-		return -1;
+		return NULL;
+	x = xcalloc(1, sizeof *x);
 	pthread_mutex_lock(&ub_lock);
-	d->ub = ub_ctx_create_event(d->base);
-	if (d->ub == NULL)
+	x->ub = ub_ctx_create_event(base);
+	if (x->ub == NULL)
 		err_set(err, "libunbound cannot be started: out of memory or not built for libevent");
-	else if (configure(d, conf, err) == 0)
-		rc = finalize(d, conf, err);
+	else if (configure(x, conf, err) == 0)
+		rc = finalize(x, conf, err);
 	pthread_mutex_unlock(&ub_lock);
-	return rc;
+	if (rc == 0)
+		return x;
+	dns_context_close(x);
+	return NULL;
 }
 
 void
-dns_context_close(struct dns *d)
+dns_context_close(struct context *x)
 {
-	if (d->ub == NULL)
-		return;
-	pthread_mutex_lock(&ub_lock);
-	ub_ctx_delete(d->ub);
-	pthread_mutex_unlock(&ub_lock);
-	d->ub = NULL;
+	if (x->ub != NULL) {
+		pthread_mutex_lock(&ub_lock);
+		ub_ctx_delete(x->ub);
+		pthread_mutex_unlock(&ub_lock);
+	}
+	free(x);
 }

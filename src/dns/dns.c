@@ -18,6 +18,7 @@
 struct query {
 	uint64_t id;
 	struct dns *d;
+	struct context *ctx;	/* where it was asked; NULL: nowhere */
 	dns_cb *cb;		/* NULL: nobody waits any more */
 	void *owner;
 	int async_id;		/* libunbound's */
@@ -68,6 +69,15 @@ unlink_ready(struct query *q)
 	q->is_ready = false;
 }
 
+static void
+left_ub(struct query *q)
+{
+	q->in_ub = false;
+	/* On a turn of its own: libunbound may be on the stack. */
+	if (--q->ctx->pending == 0 && q->ctx != q->d->ctx)
+		event_active(q->d->ready_ev, 0, 0);
+}
+
 /* Takes the query away from libunbound and out of all lists. Afterwards it can be freed, except
  * (false) when libunbound insists on calling back: then its callback frees it. */
 static bool
@@ -79,8 +89,8 @@ query_detach(struct query *q)
 	if (q->is_ready)
 		unlink_ready(q);
 	q->cb = NULL;
-	if (q->in_ub && ub_cancel(q->d->ub, q->async_id) == 0)
-		q->in_ub = false;
+	if (q->in_ub && ub_cancel(q->ctx->ub, q->async_id) == 0)
+		left_ub(q);
 	return !q->in_ub;
 }
 
@@ -90,10 +100,16 @@ answer_init(struct dns_answer *a, const struct query *q, struct dns_reply *r)
 	memset(a, 0, sizeof *a);
 	a->status = q->status;
 	a->qname = a->canon = q->name;
-	a->untrusted_time = q->d->untrusted_time;
 	a->why = q->why;
 	if (q->pkt == NULL)
 		return;
+	a->pkt = q->pkt;
+	a->pkt_n = q->pkt_n;
+	if (q->sec == 2 && q->d->is_distrusted) {
+		a->status = DNS_BOGUS;
+		a->why = q->d->distrust_why;
+		return;
+	}
 	dns_reply_parse(r, q->pkt, q->pkt_n, q->type);
 	a->status = r->status;
 	if (dns_status_is_failure(r->status))
@@ -105,9 +121,6 @@ answer_init(struct dns_answer *a, const struct query *q, struct dns_reply *r)
 		a->canon = r->canon;
 	a->rr = r->rr;
 	a->n = r->n;
-	/* A secure answer just came: the clock cannot be so wrong after all. */
-	if (a->secure)
-		q->d->untrusted_time = a->untrusted_time = false;
 }
 
 static void
@@ -129,9 +142,14 @@ query_deliver(struct query *q)
 static void
 reclaim(struct dns *d)
 {
+	struct context *x, *next;
+
 	if (!d->closing || d->depth > 0)
 		return;
-	dns_context_close(d);
+	for (x = d->ctx; x != NULL; x = next) {
+		next = x->older;
+		dns_context_close(x);
+	}
 	if (d->ready_ev != NULL)
 		event_free(d->ready_ev);
 	slots_fini(&d->queries);
@@ -139,6 +157,21 @@ reclaim(struct dns *d)
 	slots_fini(&d->tlsa_jobs);
 	free(d->local);
 	free(d);
+}
+
+static void
+close_old(struct dns *d)
+{
+	struct context **at = &d->ctx->older, *x;
+
+	while ((x = *at) != NULL) {
+		if (x->pending > 0) {
+			at = &x->older;
+			continue;
+		}
+		*at = x->older;
+		dns_context_close(x);
+	}
 }
 
 static void
@@ -157,6 +190,8 @@ deliver_ready(evutil_socket_t fd, short what, void *arg)
 		query_deliver(d->ready);
 	if (d->ready != NULL && !d->closing)
 		event_active(d->ready_ev, 0, 0);
+	if (!d->closing)
+		close_old(d);
 	d->depth--;
 	reclaim(d);
 }
@@ -196,7 +231,7 @@ answered(void *arg, int rcode, void *packet, int len, int sec, char *why_bogus, 
 {
 	struct query *q = arg;
 
-	q->in_ub = false;
+	left_ub(q);
 	if (q->cb == NULL) {	/* cancelled, and libunbound would not let go of it */
 		query_free(q);
 		return;
@@ -253,8 +288,10 @@ dns_query(struct dns *d, const char *name, uint16_t type, dns_cb *cb, void *owne
 	q = query_new(d, plain, cb, owner);
 	q->type = type;
 	q->in_ub = true;
-	if (ub_resolve_event(d->ub, plain, type, 1, q, answered, &q->async_id) != 0) {
-		q->in_ub = false;
+	q->ctx = d->ctx;
+	q->ctx->pending++;
+	if (ub_resolve_event(q->ctx->ub, plain, type, 1, q, answered, &q->async_id) != 0) {
+		left_ub(q);
 		q->status = DNS_SERVFAIL;
 		query_ready(q);
 		return q->id;
@@ -285,7 +322,6 @@ dns_new(struct event_base *base, const struct dns_conf *conf, struct err *err)
 	struct dns *d = xcalloc(1, sizeof *d);
 
 	d->base = base;
-	d->has_anchor = conf->anchor_file != NULL;
 	d->timeout_store = (struct timeval){ ms / 1000, ms % 1000 * 1000 };
 	d->timeout = event_base_init_common_timeout(base, &d->timeout_store);
 	if (d->timeout == NULL)
@@ -296,11 +332,32 @@ dns_new(struct event_base *base, const struct dns_conf *conf, struct err *err)
 	slots_init(&d->tlsa_jobs);
 	d->ready_ev = event_new(base, -1, 0, deliver_ready, d);
 	MUST(d->ready_ev != NULL);
-	if (dns_context_open(d, conf, err) != 0) {
+	d->ctx = dns_context_open(base, conf, err);
+	if (d->ctx == NULL) {
 		dns_free(d);
 		return NULL;
 	}
 	return d;
+}
+
+int
+dns_reopen(struct dns *d, const struct dns_conf *conf, struct err *err)
+{
+	struct context *x = dns_context_open(d->base, conf, err);
+
+	if (x == NULL)
+		return -1;
+	x->older = d->ctx;
+	d->ctx = x;
+	event_active(d->ready_ev, 0, 0);
+	return 0;
+}
+
+void
+dns_distrust(struct dns *d, const char *why)
+{
+	d->is_distrusted = why != NULL;
+	snprintf(d->distrust_why, sizeof d->distrust_why, "%s", why == NULL ? "" : why);
 }
 
 static void
@@ -325,43 +382,4 @@ dns_free(struct dns *d)
 	slots_each(&d->queries, cancel_one, d);
 	d->depth--;
 	reclaim(d);
-}
-
-/* ---- Self-test ---- */
-
-struct self_test {
-	struct dns *d;
-	void (*cb)(void *owner, bool ok, const char *why);
-	void *owner;
-};
-
-static void
-self_tested(void *owner, uint64_t query, const struct dns_answer *a)
-{
-	struct self_test *t = owner;
-	bool ok = a->status == DNS_OK && a->secure;
-	char why[512] = "";
-
-	if (a->status == DNS_BOGUS)
-		snprintf(why, sizeof why, "%s; are the clock and the trust anchor right?", a->why);
-	else if (a->status == DNS_OK && !ok)
-		snprintf(why, sizeof why, "%s", t->d->has_anchor ? "the answer is not signed" :
-		    "no trust anchor is configured");
-	else if (!ok)
-		snprintf(why, sizeof why, "the lookup of the zone's keys ended with %s",
-		    dns_status_name(a->status));
-	if (a->status != DNS_CANCELLED)
-		t->d->untrusted_time = !ok && t->d->has_anchor;
-	t->cb(t->owner, ok, ok ? NULL : why);
-	free(t);
-}
-
-void
-dns_self_test(struct dns *d, const char *zone, void (*cb)(void *owner, bool ok, const char *why),
-    void *owner)
-{
-	struct self_test *t = xmalloc(sizeof *t);
-
-	*t = (struct self_test){ d, cb, owner };
-	dns_query(d, zone, DNS_DNSKEY, self_tested, t);
 }

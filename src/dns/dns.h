@@ -11,7 +11,7 @@
 struct event_base;
 struct dns;
 
-enum { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
+enum { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_DNSKEY = 48, DNS_TLSA = 52 };
 
 enum dns_status {
 	DNS_OK,			/* records */
@@ -38,19 +38,22 @@ struct dns_rr {
 struct dns_answer {
 	enum dns_status status;
 	bool secure;		/* DNSSEC-validated (for NODATA and NXDOMAIN: the denial was) */
-	bool untrusted_time;	/* the last self-test failed and nothing secure came since: a hint */
 	uint32_t ttl;
 	const char *qname;	/* as asked */
 	const char *canon;	/* after CNAMEs, lower case; same as qname without */
 	const char *why;	/* for BOGUS: libunbound's reason; else NULL */
 	const struct dns_rr *rr;
 	size_t n;		/* at most 100 */
+	const uint8_t *pkt;	/* the whole message; NULL when none came */
+	size_t pkt_n;
 };
 typedef void dns_cb(void *owner, uint64_t query, const struct dns_answer *a);
 
 struct dns_conf {
 	const char *const *forward;	/* "127.0.0.1", "127.0.0.1@5353"; NULL-terminated; NULL: resolv.conf */
 	const char *anchor_file;	/* root.key or DS/DNSKEY lines; NULL: no validation, all insecure */
+	const char *const *anchor_keys;	/* more of them, a record each, as text */
+	size_t nanchor_keys;
 	const struct dns_stub {
 		const char *zone;
 		const char *const *servers;	/* "10.0.0.53@53", NULL-terminated */
@@ -69,11 +72,46 @@ void dns_free(struct dns *d);
  * or without a final dot, at most 253 octets, A-labels only. Returns a number, never 0. */
 uint64_t dns_query(struct dns *d, const char *name, uint16_t type, dns_cb *cb, void *owner);
 void dns_cancel(struct dns *d, uint64_t query);	/* no callback comes; a stale number is fine */
-/* Start-up self-test: can validation be trusted? Asks for the DNSKEY of `zone` (".") and reports
- * through cb whether a secure answer came. A failure changes nothing but `untrusted_time`: what
- * cannot be validated is bogus then, which defers; calling it insecure would be a downgrade. */
-void dns_self_test(struct dns *d, const char *zone, void (*cb)(void *owner, bool ok, const char *why),
-    void *owner);
+/* New queries begin with empty caches and with anchor_file (and resolv.conf) read anew; what is under
+ * way ends as it was begun. Reads files, so it is for rare occasions. On failure nothing changes. */
+int dns_reopen(struct dns *d, const struct dns_conf *conf, struct err *err);
+/* From now on no answer counts as secure: what would have been is DNS_BOGUS, with `why` as its reason,
+ * also when it is in a cache. An error, not "insecure": that would take DANE away from a domain that
+ * has it (D-04, X-37). NULL ends it. */
+void dns_distrust(struct dns *d, const char *why);
+
+/* ---- Self-test (selftest.c): can validation be trusted? ---- */
+enum dns_trust {
+	DNS_UNTESTED,
+	DNS_HONEST,
+	DNS_OFF,		/* no trust anchor is configured */
+	DNS_UNREACHABLE,	/* no answer that says anything */
+	DNS_STRIPPED,		/* signatures are missing, or altered */
+	DNS_CLOCK_WRONG,	/* no signature holds at our time */
+	DNS_ANCHOR_OUTDATED,	/* the zone signs with keys that the anchor does not know */
+	DNS_TAKES_BOGUS,	/* what has to fail was taken */
+};
+#define DNS_TRUSTS 8
+const char *dns_trust_name(enum dns_trust t);		/* "honest" "stripped" ... */
+const char *dns_trust_advice(enum dns_trust t);		/* what to do, a sentence; "" when nothing is */
+/* Validation was seen not to work. Nobody having answered shows nothing of the kind. */
+static inline bool
+dns_trust_is_lost(enum dns_trust t)
+{
+	return t >= DNS_STRIPPED;
+}
+struct dns_self_test_conf {
+	const char *zone;			/* its DNSKEY has to be secure: "." */
+	const char *const *secure, *const *bogus;	/* names whose addresses have to be secure, and must not
+						 * be had at all; NULL-terminated, or NULL */
+};
+/* `why` is a sentence for anything but DNS_HONEST. The test is over and gone when it is called. */
+typedef void dns_self_test_cb(void *owner, enum dns_trust t, const char *why);
+/* Asks with caches of its own, empty at first, so that what was true yesterday is no answer. Both
+ * structs are borrowed until the callback, which never comes during the call. */
+struct dns_self_test *dns_self_test(struct event_base *base, const struct dns_conf *conf,
+    const struct dns_self_test_conf *what, dns_self_test_cb *cb, void *owner);
+void dns_self_test_cancel(struct dns_self_test *t);	/* NULL is fine */
 
 /* ---- Records ---- */
 struct dns_mx {

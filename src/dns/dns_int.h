@@ -8,20 +8,28 @@
 
 #define DNS_MAX_RECORDS 100	/* */
 #define DNS_MAX_CNAMES 16	/* D-10: alias chains are bounded */
-#define DNS_DNSKEY 48
 #define DNS_SOA 6
+#define DNS_RRSIG 46
 
 struct ub_ctx;
 struct event;
+
+/* libunbound with its caches. After dns_reopen an old one lives on until its last query has ended. */
+struct context {
+	struct ub_ctx *ub;
+	size_t pending;		/* queries that libunbound has in hand */
+	struct context *older;
+};
+
 struct query;
 struct mx_job;
 struct mx_addr;
 
 struct dns {
 	struct event_base *base;
-	struct ub_ctx *ub;
-	bool has_anchor;
-	bool untrusted_time;	/* the last self-test failed */
+	struct context *ctx;	/* for new queries */
+	bool is_distrusted;	/* dns_distrust: no answer counts as secure */
+	char distrust_why[256];
 	bool closing;		/* dns_free was called */
 	unsigned depth;		/* callbacks on the stack: memory is given back when they return */
 	struct timeval timeout_store;
@@ -42,8 +50,8 @@ uint64_t dns_query_preset(struct dns *d, const char *name, enum dns_status statu
 void mx_end_all(struct dns *d);
 
 /* ---- context.c ---- */
-int dns_context_open(struct dns *d, const struct dns_conf *conf, struct err *err);	/* sets d->ub */
-void dns_context_close(struct dns *d);
+struct context *dns_context_open(struct event_base *base, const struct dns_conf *conf, struct err *err);
+void dns_context_close(struct context *x);
 
 /* ---- mx_addr.c ---- */
 bool mx_addr_parse(struct mx_addr *a, const char *text);
@@ -63,6 +71,14 @@ struct dns_reply {
 void dns_reply_parse(struct dns_reply *r, const uint8_t *pkt, size_t n, uint16_t type);
 /* The name at p[at] with compression undone; returns the place behind it, 0 when malformed. */
 size_t dns_wire_name(const uint8_t *p, size_t n, size_t at, uint8_t dst[255], size_t *dst_n);
+/* When the signatures in a message hold, all sections (RFC 4034 3.1.5). */
+struct dns_signed {
+	size_t n;			/* RRSIG records */
+	size_t n_now;			/* of these, at the time asked about */
+	int64_t from_s, until_s;	/* of the one that comes next to it */
+};
+/* False when the message is malformed. */
+bool dns_signed_parse(struct dns_signed *out, const uint8_t *pkt, size_t n, int64_t now_s);
 /* Lower-case text without final dot, "" for the root. False for octets that are not plain. */
 bool dns_wire_text(const uint8_t *name, size_t n, char dst[256]);
 

@@ -5,6 +5,7 @@ libsallyport_a_SOURCES += \
 	src/dns/mx_addr.c \
 	src/dns/name.c \
 	src/dns/parse.c \
+	src/dns/selftest.c \
 	src/dns/tlsa.c src/dns/tlsa.h \
 	src/dns/wire.c
 check_PROGRAMS += tests/unit/test_dns tests/unit/test_dns_live tests/fuzz/replay_dns_rr

@@ -237,6 +237,54 @@ collect(struct dns_reply *out, struct walk *w, unsigned count, const uint8_t *na
 	return true;
 }
 
+/* Times are numbers of 32 bits that go round (RFC 4034 3.1.5): the second of that number next to `now`. */
+static int64_t
+near(uint32_t t, int64_t now)
+{
+	return now + (int32_t)(t - (uint32_t)now);
+}
+
+static int64_t
+away(const struct dns_signed *s, int64_t now)
+{
+	return now < s->from_s ? s->from_s - now : now > s->until_s ? now - s->until_s : 0;
+}
+
+bool
+dns_signed_parse(struct dns_signed *out, const uint8_t *pkt, size_t n, int64_t now_s)
+{
+	struct walk w = { pkt, n, 12 };
+	unsigned count;
+	uint8_t name[255];
+	size_t name_n, at;
+	struct record r;
+
+	memset(out, 0, sizeof *out);
+	if (n < 12 || get16(pkt + 4) != 1)
+		return false;
+	at = dns_wire_name(pkt, n, 12, name, &name_n);
+	if (at == 0 || n - at < 4)
+		return false;
+	w.at = at + 4;
+	for (count = (unsigned)get16(pkt + 6) + get16(pkt + 8); count > 0; count--) {
+		struct dns_signed one = { 0 };
+
+		if (!next_record(&w, &r))
+			return false;
+		if (r.type != DNS_RRSIG || r.rdata_n < 18)
+			continue;
+		one.until_s = near(get32(pkt + r.rdata + 8), now_s);
+		one.from_s = near(get32(pkt + r.rdata + 12), now_s);
+		if (out->n++ == 0 || away(&one, now_s) < away(out, now_s)) {
+			out->from_s = one.from_s;
+			out->until_s = one.until_s;
+		}
+		if (away(&one, now_s) == 0)
+			out->n_now++;
+	}
+	return true;
+}
+
 void
 dns_reply_parse(struct dns_reply *out, const uint8_t *pkt, size_t n, uint16_t type)
 {

@@ -18,6 +18,7 @@
 #include "gateway/confine.h"
 #include "gateway/gateway_int.h"
 #include "gateway/privileges.h"
+#include "gateway/resolver.h"
 
 #define ORDER_MS 60000		/* a worker that does not answer for so long is stuck */
 #define LOAD_MS 75000		/* with a policy's init, of which a handler has 60 s */
@@ -31,6 +32,8 @@ struct daemon {
 	struct store *store;
 	struct sessions_count *sessions;
 	struct memory *memory;
+	struct resolver *resolver;
+	struct dns_verdict dns;		/* goes with ORDER_DNS */
 	struct worker **workers;
 	unsigned n;
 	struct mailbox **worker_mbs;
@@ -72,6 +75,7 @@ order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct or
 		struct order *o = xcalloc(1, sizeof *o);
 
 		o->what = what;
+		o->dns = d->dns;
 		o->setup = setup == NULL ? NULL : setup_ref(setup);
 		o->mail.reply_to = d->answers;
 		o->worker = i;
@@ -155,6 +159,17 @@ certificates_are_good(const struct setup *old, const struct setup *new, struct e
 	return true;
 }
 
+static void
+resolver_changed(void *owner, const struct resolver_state *s, bool reopen)
+{
+	struct daemon *d = owner;
+
+	d->dns = (struct dns_verdict){ .trust = s->trust, .is_new = s->tested_ms == s->since_ms,
+		.is_lost = s->is_lost, .reopen = reopen };
+	snprintf(d->dns.why, sizeof d->dns.why, "%s: %.200s", dns_trust_name(s->trust), s->why);
+	order_all(d, ORDER_DNS, NULL, NULL, 5000, NULL);
+}
+
 /* Nobody looks at a certificate that worked yesterday. */
 static void
 on_hour(evutil_socket_t fd, short what, void *arg)
@@ -219,7 +234,6 @@ add_stats(const struct daemon *d, struct order *sum)
 	struct order *o = xcalloc(d->n, sizeof *o);
 
 	memset(sum, 0, sizeof *sum);
-	sum->dns_is_trusted = true;
 	order_all((struct daemon *)d, ORDER_STATS, NULL, o, 2000, NULL);
 	for (unsigned i = 0; i < d->n; i++) {
 		sum->stats.sessions += o[i].stats.sessions;
@@ -250,13 +264,44 @@ add_stats(const struct daemon *d, struct order *sum)
 		sum->policy.in_flight += o[i].policy.in_flight;
 		sum->policy.stale_tickets += o[i].policy.stale_tickets;
 		sum->policy.lua_bytes += o[i].policy.lua_bytes;
-		/* One that did not answer in time says nothing. */
-		if (o[i].seq != 0 && !o[i].dns_is_trusted) {
-			sum->dns_is_trusted = false;
-			memcpy(sum->dns_why, o[i].dns_why, sizeof sum->dns_why);
-		}
 	}
 	free(o);
+}
+
+static void
+dns_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	const struct resolver_state *s = resolver_state_peek(d->resolver);
+	struct ctl_metric m = { "sallyport_dnssec_trusted", "1 when DNSSEC validation passed its last self-test", false,
+		NULL, s->trust == DNS_HONEST ? 1 : 0 };
+	char label[64];
+
+	fn(arg, &m);
+	m = (struct ctl_metric){ "sallyport_dnssec_lost", "1 when no answer counts as secure", false, NULL,
+		s->is_lost ? 1 : 0 };
+	fn(arg, &m);
+	for (int t = DNS_UNTESTED + 1; t < DNS_TRUSTS; t++) {
+		snprintf(label, sizeof label, "verdict=\"%s\"", dns_trust_name((enum dns_trust)t));
+		m = (struct ctl_metric){ "sallyport_dnssec_self_tests_total", "Self-tests of DNSSEC validation", true,
+			label, (double)s->tests[t] };
+		fn(arg, &m);
+	}
+}
+
+static json_t *
+dns_status(const struct daemon *d)
+{
+	const struct resolver_state *s = resolver_state_peek(d->resolver);
+	bool ok = s->trust == DNS_HONEST;
+	char tested[32] = "", since[32] = "";
+
+	if (s->tested_ms != 0) {
+		date_iso8601(tested, sizeof tested, s->tested_ms);
+		date_iso8601(since, sizeof since, s->since_ms);
+	}
+	return json_pack("{s:b, s:s, s:s, s:b, s:s, s:s, s:s}", "trusted", ok, "verdict", dns_trust_name(s->trust),
+	    "why", ok ? "ok" : s->trust == DNS_UNTESTED ? "the first self-test is under way" : s->why,
+	    "nothing_secure", s->is_lost, "todo", dns_trust_advice(s->trust), "since", since, "tested", tested);
 }
 
 static void
@@ -310,11 +355,11 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"not_found\"", (double)atomic_load(&web->not_found) },
 		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"bad\"", (double)atomic_load(&web->bad) },
 		{ "sallyport_sts_served_total", "Requests to sts_serve", true, "result=\"unfinished\"", (double)atomic_load(&web->unfinished) },
-		{ "sallyport_dnssec_trusted", "1 when DNSSEC validation passed its self-test", false, NULL, s.dns_is_trusted ? 1 : 0 },
 	};
 
 	for (size_t i = 0; i < NELEMS(all); i++)
 		fn(arg, &all[i]);
+	dns_metrics(d, fn, arg);
 }
 
 static json_t *
@@ -330,7 +375,7 @@ status(void *owner)
 	store_stats(d->store, &st);
 	date_iso8601(since, sizeof since, d->started_ms);
 	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I},"
-	    " s:{s:I, s:I, s:I}, s:{s:b, s:s}, s:{s:s, s:s, s:s}, s:s}",
+	    " s:{s:I, s:I, s:I}, s:o, s:{s:s, s:s, s:s}, s:s}",
 	    "version", PACKAGE_VERSION, "hostname", c->identity.hostname,
 	    "generation", policy_bundle_id(d->setup->bundle), "workers", (int)d->n, "since", since,
 	    "queue", "messages", (json_int_t)st.messages, "recipients", (json_int_t)st.recipients,
@@ -341,7 +386,7 @@ status(void *owner)
 	    "notices", (json_int_t)s.deliver.bounces,
 	    "sent", "verified", (json_int_t)s.deliver.over_verified_tls, "encrypted",
 	    (json_int_t)s.deliver.over_tls, "clear", (json_int_t)s.deliver.in_clear,
-	    "dnssec", "trusted", (int)s.dns_is_trusted, "why", s.dns_is_trusted ? "ok" : s.dns_why,
+	    "dnssec", dns_status(d),
 	    "confinement", "user", c->service.user != NULL ? c->service.user : "unchanged",
 	    "files", d->confined.files, "calls", d->confined.calls,
 	    "storage", store_may_accept(d->store, 0) == STORE_OK ? "ok" :
@@ -607,6 +652,7 @@ start(struct daemon *d, struct err *err)
 		web_use(d->web, d->setup->pages);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	d->resolver = resolver_new(d->base, d->setup, resolver_changed, d);
 	d->ctl = ctl_new(d->base, &cc, d->store, d->mb, &ctl_ops, d, err);
 	if (d->ctl == NULL)
 		return -1;
@@ -643,6 +689,8 @@ static void
 shut_down(struct daemon *d)
 {
 	notify("STOPPING=1");
+	resolver_free(d->resolver);
+	d->resolver = NULL;
 	if (d->running > 0) {
 		if (d->store_started)
 			order_all(d, ORDER_DRAIN, NULL, NULL, d->setup->conf->limits.shutdown_ms, NULL);

@@ -70,6 +70,7 @@ struct worker {
 	struct event_base *base;
 	struct mailbox *mb;
 	struct dns *dns;
+	struct setup *dns_setup;	/* what it was made from */
 	struct policy *policy;
 	struct sts_finder *sts;
 	struct tlsrpt_sender *tlsrpt;	/* the first worker's only */
@@ -89,11 +90,9 @@ struct worker {
 	size_t nlisteners;
 	struct worker **all;		/* every worker: to post to */
 	struct worker_stats stats;
-	struct event *self_test_timer, *drain_timer;
+	struct event *drain_timer;
 	struct order *drain_order;	/* to be answered when nothing is in flight */
 	bool stopping, deliver_idle;
-	bool dns_is_trusted;
-	char dns_why[200];
 };
 /* A socket that was bound in the main thread: which listener, its fd. */
 struct bound {
@@ -111,7 +110,7 @@ void worker_dispatch(struct worker *w, struct msg *msg, const bool *active);
 
 /* From main to a worker and back, in one struct (see mailbox.h). */
 enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_LISTEN, ORDER_DRAIN,
-	ORDER_CUT, ORDER_STOP, ORDER_STATS };
+	ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_DNS };
 struct order {
 	struct mail mail;
 	enum order_kind what;
@@ -125,8 +124,11 @@ struct order {
 	struct deliver_stats deliver;
 	struct policy_stats policy;
 	size_t sessions;
-	bool dns_is_trusted;
-	char dns_why[200];
+	struct dns_verdict {		/* DNS: what the self-test found (resolver.h) */
+		enum dns_trust trust;
+		bool is_new, is_lost, reopen;
+		char why[256];
+	} dns;
 };
 void worker_order(struct worker *w, struct order *o);
 

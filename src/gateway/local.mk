@@ -4,6 +4,7 @@ libsallyport_a_SOURCES += \
 	src/gateway/memory.c src/gateway/memory.h \
 	src/gateway/privileges.c src/gateway/privileges.h \
 	src/gateway/reception.c src/gateway/reception.h \
+	src/gateway/resolver.c src/gateway/resolver.h \
 	src/gateway/sessions.c \
 	src/gateway/setup.c \
 	src/gateway/web.c \

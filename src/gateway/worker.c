@@ -6,10 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deliver/events.h"
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
-
-#define SELF_TEST_S 600		/* how often resolver validation is tried anew */
 
 struct generation *
 generation_ref(struct generation *g)
@@ -259,46 +258,49 @@ static const struct net_listener_ops listener_ops = { accepted, no_descriptors }
 
 /* ---- Orders from the main thread ---- */
 
-static void
-self_tested(void *owner, bool ok, const char *why)
-{
-	struct worker *w = owner;
-	struct timeval again = { SELF_TEST_S, 0 };
-
-	if (ok != w->dns_is_trusted || w->dns_why[0] == '\0') {
-		if (ok)
-			log_info("DNSSEC validation works", LOG_U("worker", w->index));
-		else
-			log_warn("DNSSEC validation cannot be trusted: REQUIRETLS mail by MX will wait",
-			    LOG_U("worker", w->index), LOG_S("why", why));
-	}
-	w->dns_is_trusted = ok;
-	text_escape(w->dns_why, sizeof w->dns_why, ok ? "ok" : why, strlen(ok ? "ok" : why), true);
-	evtimer_add(w->self_test_timer, &again);
-}
-
-static void
-on_self_test(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *w = arg;
-
-	if (w->dns != NULL && !w->stopping)
-		dns_self_test(w->dns, w->now->setup->conf->dns.self_test_zone, self_tested, w);
-}
-
 static int
-make_dns(struct worker *w, const struct conf *c, struct err *err)
+make_dns(struct worker *w, struct setup *setup, struct err *err)
 {
-	struct dns_stub *stubs = xcalloc(c->dns.nstubs, sizeof *stubs);
-	struct dns_conf dc = { .forward = (const char *const *)c->dns.forward, .anchor_file = c->dns.anchor,
-		.stubs = stubs, .nstubs = c->dns.nstubs, .timeout_ms = c->dns.timeout_ms };
+	struct dns_conf dc;
 
-	for (size_t i = 0; i < c->dns.nstubs; i++)
-		stubs[i] = (struct dns_stub){ c->dns.stubs[i].zone, (const char *const *)c->dns.stubs[i].servers,
-			c->dns.stubs[i].insecure };
+	conf_dns(setup->conf, &dc);
 	w->dns = dns_new(w->base, &dc, err);
-	free(stubs);
-	return w->dns == NULL ? -1 : 0;
+	conf_dns_fini(&dc);
+	if (w->dns == NULL)
+		return -1;
+	w->dns_setup = setup_ref(setup);
+	return 0;
+}
+
+static void
+reopen_dns(struct worker *w)
+{
+	struct dns_conf dc;
+	struct err err;
+
+	conf_dns(w->dns_setup->conf, &dc);
+	if (dns_reopen(w->dns, &dc, &err) != 0)
+		log_error("DNS goes on as it was begun", LOG_U("worker", w->index), LOG_S("why", err.text));
+	conf_dns_fini(&dc);
+}
+
+/* What the main thread's self-test found. */
+static void
+take_dns_verdict(struct worker *w, const struct dns_verdict *v)
+{
+	const struct log_kv kv[] = { LOG_S("verdict", dns_trust_name(v->trust)), LOG_S("why", v->why), { 0 } };
+
+	if (w->dns == NULL)
+		return;
+	dns_distrust(w->dns, v->is_lost ? v->why : NULL);
+	if (v->reopen)
+		reopen_dns(w);
+	if (w->deliver != NULL)
+		deliver_look_again(w->deliver);
+	/* Policies hear of it once. */
+	if (w->index == 0 && v->is_new && w->now != NULL && !w->stopping)
+		events_emit(w->policy, w->now->gen, v->is_lost ? "DNSSEC validation cannot be trusted" :
+		    v->trust == DNS_HONEST ? "DNSSEC validation works" : "DNSSEC validation could not be tested", kv);
 }
 
 static void
@@ -348,7 +350,7 @@ load(struct worker *w, struct order *o)
 
 	discard(w);
 	if (w->dns == NULL) {
-		if (make_dns(w, o->setup->conf, &o->err) != 0) {
+		if (make_dns(w, o->setup, &o->err) != 0) {
 			answer(o);
 			return;
 		}
@@ -401,7 +403,6 @@ activate(struct worker *w)
 			w->tlsrpt = tlsrpt_sender_new(&tlsrpt, &err);
 			MUST(w->tlsrpt != NULL);
 		}
-		on_self_test(-1, 0, w);
 	} else if (w->deliver != NULL) {
 		deliver_reloaded(w->deliver);
 	}
@@ -511,8 +512,6 @@ fill_stats(struct worker *w, struct order *o)
 		deliver_stats(w->deliver, &o->deliver);
 	policy_stats(w->policy, &o->policy);
 	o->sessions = w->smtp == NULL ? 0 : smtp_server_sessions(w->smtp);
-	o->dns_is_trusted = w->dns_is_trusted;
-	snprintf(o->dns_why, sizeof o->dns_why, "%s", w->dns_why);
 }
 
 static void
@@ -549,6 +548,9 @@ take_order(void *reader, struct mail *m)
 		return;		/* answered when the policy has ended */
 	case ORDER_STATS:
 		fill_stats(w, o);
+		break;
+	case ORDER_DNS:
+		take_dns_verdict(w, &o->dns);
 		break;
 	}
 	answer(o);
@@ -607,7 +609,6 @@ worker_new(unsigned index, unsigned count, struct store *store, struct sessions_
 	w->smtp = smtp_server_new(w->base, index);
 	smtp_server_set_scarce(w->smtp, scarce, w);
 	w->drain_timer = evtimer_new(w->base, on_drain_timer, w);
-	w->self_test_timer = evtimer_new(w->base, on_self_test, w);
 	return w;
 }
 
@@ -639,8 +640,8 @@ worker_free(struct worker *w)
 	generation_unref(w->now);
 	policy_free(w->policy);
 	dns_free(w->dns);
+	setup_unref(w->dns_setup);
 	event_free(w->drain_timer);
-	event_free(w->self_test_timer);
 	mailbox_free(w->mb);
 	event_base_free(w->base);
 	free(w->listeners);

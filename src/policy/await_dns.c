@@ -89,7 +89,7 @@ push_record(lua_State *L, uint16_t type, const struct dns_rr *rr)
 static int
 push_answer(lua_State *L, uint16_t type, const struct dns_answer *a)
 {
-	bool secure = a->secure && !a->untrusted_time;
+	bool secure = a->secure;
 
 	if (a->status != DNS_OK)
 		return policy_push_error(L, dns_status_name(a->status), dns_status_is_failure(a->status), secure,

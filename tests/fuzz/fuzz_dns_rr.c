@@ -46,11 +46,14 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static struct dns_reply r;
+	struct dns_signed sig;
 	size_t i;
 
 	if (n < 2 || n > 65537)
 		return 0;
 	dns_reply_parse(&r, data + 2, n - 2, (uint16_t)(data[0] << 8 | data[1]));
+	if (dns_signed_parse(&sig, data + 2, n - 2, 1800000000))
+		MUST(sig.n_now <= sig.n && sig.n <= n / 11);
 	MUST(r.n <= DNS_MAX_RECORDS);
 	MUST((r.status == DNS_OK) == (r.n > 0));
 	for (i = 0; i < r.n; i++)

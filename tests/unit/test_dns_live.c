@@ -100,8 +100,8 @@ lab_start(void)
 static struct event_base *base;
 static struct dns *d;
 
-static struct dns *
-make(const char *anchor_file, int64_t timeout_ms, struct err *err)
+static struct dns_conf
+conf_of(const char *anchor_file, int64_t timeout_ms)
 {
 	static const char *servers[MAX_STUBS][2];
 	static struct dns_stub stubs[MAX_STUBS];
@@ -113,6 +113,14 @@ make(const char *anchor_file, int64_t timeout_ms, struct err *err)
 		servers[i][0] = stub_server[i];
 		stubs[i] = (struct dns_stub){ stub_zone[i], servers[i], false };
 	}
+	return conf;
+}
+
+static struct dns *
+make(const char *anchor_file, int64_t timeout_ms, struct err *err)
+{
+	struct dns_conf conf = conf_of(anchor_file, timeout_ms);
+
 	return dns_new(base, &conf, err);
 }
 
@@ -405,32 +413,125 @@ START_TEST(many_at_once)
 END_TEST
 
 static unsigned tested;
-static bool test_ok;
+static enum dns_trust verdict;
 static char test_why[512];
 
 static void
-self_tested(void *owner, bool ok, const char *why)
+self_tested(void *owner, enum dns_trust t, const char *why)
 {
 	tested++;
-	test_ok = ok;
-	snprintf(test_why, sizeof test_why, "%s", why == NULL ? "" : why);
+	verdict = t;
+	snprintf(test_why, sizeof test_why, "%s", why);
 }
+
+static const char *const signed_names[] = { "mx1.signed.example", "signed.example", NULL };
+static const char *const unsigned_names[] = { "mx1.signed.example", "mx.plain.example", NULL };
+static const char *const bogus_names[] = { "mx.bogus.example", "expired.example", NULL };
+static const char *const good_names[] = { "mx.bogus.example", "mx1.signed.example", NULL };
+
+static const struct {
+	const char *zone;
+	const char *const *secure, *const *bogus;
+	enum dns_trust want;
+	const char *why;
+} self_tests[] = {
+	{ ".", NULL, NULL, DNS_HONEST, "" },
+	{ ".", signed_names, bogus_names, DNS_HONEST, "" },
+	{ ".", unsigned_names, NULL, DNS_STRIPPED, "mx.plain.example" },
+	{ ".", NULL, good_names, DNS_TAKES_BOGUS, "mx1.signed.example" },
+	{ ".", bogus_names, NULL, DNS_STRIPPED, "mx.bogus.example do not fit" },
+	{ "expired.example", NULL, NULL, DNS_CLOCK_WRONG, "until 2020-02-01T00:00:00" },
+	{ "plain.example", NULL, NULL, DNS_STRIPPED, "nothing that is signed" },
+	{ "fail.example", NULL, NULL, DNS_UNREACHABLE, "servfail" },
+};
 
 START_TEST(self_test)
 {
-	dns_self_test(d, ".", self_tested, NULL);
+	struct dns_self_test_conf what = { self_tests[_i].zone, self_tests[_i].secure, self_tests[_i].bogus };
+	struct dns_conf conf = conf_of(anchor, 5000);
+
+	dns_self_test(base, &conf, &what, self_tested, NULL);
+	ck_assert_uint_eq(tested, 0);
 	run_until(&tested, 1);
-	ck_assert_msg(test_ok, "%s", test_why);
-	dns_self_test(d, "expired.example", self_tested, NULL);
+	ck_assert_msg(verdict == self_tests[_i].want, "%s: %s: %s", what.zone, dns_trust_name(verdict), test_why);
+	ck_assert_msg(strstr(test_why, self_tests[_i].why) != NULL, "%s", test_why);
+}
+END_TEST
+
+START_TEST(self_test_anchors)
+{
+	/* What was the root's key in 2010: of the right form, and not that of the lab. */
+	static const char old[] = ". IN DS 19036 8 2 49AAC11D7B6F6446702E54A1607371607A1A41855200FD2CE1CDDE32F24E8FB5\n";
+	struct dns_self_test_conf what = { .zone = "." };
+	struct dns_conf conf = conf_of(NULL, 5000);
+	char *path = xasprintf("%s/old.key", lab_dir);
+	FILE *f = fopen(path, "w");
+
+	ck_assert(f != NULL && fputs(old, f) >= 0 && fclose(f) == 0);
+	dns_self_test(base, &conf, &what, self_tested, NULL);
+	run_until(&tested, 1);
+	ck_assert_msg(verdict == DNS_OFF, "%s", test_why);
+	conf.anchor_file = path;
+	dns_self_test(base, &conf, &what, self_tested, NULL);
 	run_until(&tested, 2);
-	ck_assert(!test_ok);
-	ck_assert_msg(strstr(test_why, "clock") != NULL, "%s", test_why);
-	dns_free(d);
-	d = make(NULL, 0, NULL);
-	dns_self_test(d, ".", self_tested, NULL);
+	ck_assert_msg(verdict == DNS_ANCHOR_OUTDATED, "%s: %s", dns_trust_name(verdict), test_why);
+	conf.anchor_file = "/nonexistent/key";
+	dns_self_test(base, &conf, &what, self_tested, NULL);
 	run_until(&tested, 3);
-	ck_assert(!test_ok);
-	ck_assert_msg(strstr(test_why, "no trust anchor") != NULL, "%s", test_why);
+	ck_assert_msg(verdict == DNS_UNREACHABLE && strstr(test_why, "/nonexistent/key") != NULL, "%s", test_why);
+	dns_self_test_cancel(dns_self_test(base, &conf, &what, self_tested, NULL));
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	ck_assert_uint_eq(tested, 3);
+	free(path);
+}
+END_TEST
+
+/* Nothing counts as secure, cached or not, and nothing becomes insecure by that. */
+START_TEST(distrust)
+{
+	struct got a = { 0 }, b = { 0 };
+	unsigned calls = 0;
+
+	dns_query(d, "mx1.signed.example", DNS_A, take, &a);
+	run_until(&a.calls, ++calls);
+	ck_assert(a.secure);
+	dns_distrust(d, "the resolver lies");
+	dns_query(d, "mx1.signed.example", DNS_A, take, &a);
+	run_until(&a.calls, ++calls);
+	ck_assert_int_eq(a.status, DNS_BOGUS);
+	ck_assert(!a.secure && a.n == 0);
+	ck_assert_str_eq(a.why, "the resolver lies");
+	dns_query(d, "not-there.signed.example", DNS_A, take, &a);
+	run_until(&a.calls, ++calls);
+	ck_assert_int_eq(a.status, DNS_BOGUS);
+	dns_query(d, "mx.plain.example", DNS_A, take, &b);
+	run_until(&b.calls, 1);
+	ck_assert_int_eq(b.status, DNS_OK);
+	dns_distrust(d, NULL);
+	dns_query(d, "mx1.signed.example", DNS_A, take, &a);
+	run_until(&a.calls, ++calls);
+	ck_assert(a.status == DNS_OK && a.secure);
+}
+END_TEST
+
+/* Queries that are under way end as they were begun; new ones know nothing of the old caches. */
+START_TEST(reopened)
+{
+	struct dns_conf conf = conf_of(anchor, 1500), bad = conf_of("/nonexistent/key", 1500);
+	struct got slow = { 0 }, a = { 0 };
+	struct err err;
+
+	ck_assert_int_eq(dns_reopen(d, &bad, &err), -1);
+	for (unsigned i = 1; i <= 3; i++) {
+		dns_query(d, "mx.slow.example", DNS_A, take, &slow);
+		ck_assert_int_eq(dns_reopen(d, &conf, &err), 0);
+		dns_query(d, "mx1.signed.example", DNS_A, take, &a);
+		run_until(&a.calls, i);
+		ck_assert(a.status == DNS_OK && a.secure);
+	}
+	dns_free(d);
+	d = NULL;
+	ck_assert_uint_eq(slow.calls, 3);
 }
 END_TEST
 
@@ -732,7 +833,10 @@ UNIT_MAIN("dns_live",
 	tcase_add_test(tc, free_in_a_callback);
 	tcase_add_test(tc, ask_and_cancel_in_a_callback);
 	tcase_add_test(tc, many_at_once);
-	tcase_add_test(tc, self_test);
+	tcase_add_loop_test(tc, self_test, 0, NELEMS(self_tests));
+	tcase_add_test(tc, self_test_anchors);
+	tcase_add_test(tc, distrust);
+	tcase_add_test(tc, reopened);
 	tcase_add_loop_test(tc, mx, 0, NELEMS(mxs));
 	tcase_add_test(tc, mx_keeps_its_caps);
 	tcase_add_test(tc, mx_equals_take_turns);
