@@ -23,6 +23,7 @@ static const char help[] =
     "  evidence show ID|list        how recipients left the queue\n"
     "  evidence verify              check the hash chain\n"
     "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
+    "  seen [DOMAIN]                what domains and their hosts offered, and what is gone\n"
     "  probe DOMAIN                 what would become of mail to it today; sends none\n"
     "  tlsrpt show [DOMAIN]         sessions counted for reports about TLS; --json: the reports\n"
     "  dns-records [DOMAIN]         what to publish beside this configuration: MTA-STS, TLSA, TLS reports\n"
@@ -31,7 +32,7 @@ static const char help[] =
     "options\n"
     "  -c, --config FILE            gateway.lua (default " SYSCONFDIR "/sallyport/gateway.lua)\n"
     "      --socket PATH            the daemon's control socket\n"
-    "      --db FILE                read queue.db without a daemon (list, show, evidence, tlsrpt)\n"
+    "      --db FILE                read queue.db without a daemon (list, show, evidence, seen, tlsrpt)\n"
     "      --json                   JSON instead of tables\n"
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
@@ -183,7 +184,7 @@ cli_main(int argc, char **argv)
 		int (*run)(struct cli *);
 	} commands[] = {
 		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
-		{ "evidence", cli_evidence }, { "probe", cli_probe },
+		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "seen", cli_seen },
 		{ "dns-records", cli_records }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
 		{ "tlsrpt", cli_tlsrpt },

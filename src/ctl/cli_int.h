@@ -32,6 +32,7 @@ int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);
 int cli_probe(struct cli *c);
 int cli_records(struct cli *c);
+int cli_seen(struct cli *c);
 int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
 int cli_usage(const char *why);

@@ -24,6 +24,7 @@ static const struct {
 	{ "evidence.show", STORE_EVIDENCE, false },
 	{ "evidence.verify", STORE_EVIDENCE_VERIFY, false },
 	{ "evidence.export", STORE_EVIDENCE_EXPORT, false },
+	{ "seen", STORE_SEEN, false },
 	{ "queue.status", STORE_STATUS, false },
 	{ "tlsrpt.show", STORE_TLSRPT, false },
 };

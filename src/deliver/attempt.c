@@ -157,6 +157,7 @@ fill_hop(struct attempt *a)
 		.met = a->verdict.owed & ~a->verdict.unmet, .unmet = a->verdict.unmet,
 		.relaxed = a->grant, .added = added,
 	};
+	offers_for_policy(a, h->name, hop);
 }
 
 static void
@@ -582,6 +583,7 @@ attempt_ready(struct attempt *a, const struct smtp_client_info *info)
 	conn_facts(a->conn, info, &a->facts);
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &a->verdict);
+	offers_of_host(a, info);
 	ask_about_hop(a, HOOK_EHLO, after_ehlo_hook);
 }
 

@@ -13,6 +13,7 @@
 #include "policy/policy.h"
 #include "queue/store.h"
 #include "sts/sts.h"
+#include "trust/offer.h"
 
 struct deliver;
 struct deliver_env {		/* what it works with; all outlive it */
@@ -52,6 +53,7 @@ void deliver_drain(struct deliver *d, void (*idle)(void *owner), void *owner);
 struct deliver_stats {
 	uint64_t attempts, delivered, deferred, failed, with_requiretls, over_verified_tls, over_tls, in_clear;
 	uint64_t connections, reused, tls_handshakes, bounces;
+	uint64_t worse[OFFERS];		/* offered less than before, by what */
 	size_t waiting, active, pooled;
 };
 void deliver_stats(const struct deliver *d, struct deliver_stats *out);

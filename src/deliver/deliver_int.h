@@ -22,6 +22,7 @@
 #include "base/hash.h"
 #include "deliver/deliver.h"
 #include "deliver/hop.h"
+#include "deliver/offers.h"
 #include "deliver/routing.h"
 #include "trust/evidence.h"
 
@@ -165,6 +166,8 @@ struct dest {
 	struct sts_known *sts;
 	struct policy_subject subject;
 	void *mx_hold;			/* while lookups are under way */
+	struct offers *offers;		/* what was seen of it; NULL: not read yet */
+	bool offers_loading;
 
 	struct event *again;		/* runs dest_run on the next turn */
 	struct event *sweep;		/* frees an unused destination */
@@ -312,6 +315,7 @@ void dest_full(struct dest *t, unsigned others);
 void dest_away(struct dest *t);
 void dest_succeeded(struct dest *t);		/* a message was taken */
 /* prepare.c */
+void dest_offers_known(struct dest *t);		/* t->offers has come */
 /* What was looked up no longer holds: the next attempt waits for a new look. */
 void dest_look_again(struct dest *t);
 /* The domain whose policy applies to this destination (S-12); NULL: none can. */

@@ -81,6 +81,7 @@ dest_free(struct dest *t)
 	struct conn *c;
 
 	dest_forget(t);
+	offers_free(t->offers);
 	while ((it = TAILQ_FIRST(&t->waiting)) != NULL) {
 		TAILQ_REMOVE(&t->waiting, it, link);
 		t->d->nwaiting--;

@@ -9,6 +9,7 @@ libsallyport_a_SOURCES += \
 	src/deliver/grant.c \
 	src/deliver/hop.c src/deliver/hop.h \
 	src/deliver/notice.c \
+	src/deliver/offers.c src/deliver/offers.h \
 	src/deliver/outcome.c \
 	src/deliver/prepare.c \
 	src/deliver/record.c \

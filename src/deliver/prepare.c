@@ -208,6 +208,7 @@ dest_use_hosts(struct dest *t)
 {
 	hostlist_unref(t->hosts);
 	t->hosts = t->pending;
+	offers_of_domain(t, t->hosts);
 	t->pending = NULL;
 	t->preparing = false;
 	t->fresh = true;	/* even if it has expired by now: what waits is tried with it */
@@ -241,6 +242,14 @@ mx_is_usable(struct dest *t, const struct mx_result *r)
 	return false;
 }
 
+/* Addresses, the policy of MTA-STS and what was seen before are found out side by side. */
+static void
+go_on(struct dest *t)
+{
+	if (t->nlookups > 0 && t->lookups_left == 0 && t->sts_ticket == 0 && !t->offers_loading)
+		hosts_found(t);
+}
+
 static void
 on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 {
@@ -258,8 +267,7 @@ on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 		forget_lookups(t);
 		return;
 	}
-	if (t->sts_ticket == 0)
-		hosts_found(t);
+	go_on(t);
 }
 
 static void
@@ -270,8 +278,13 @@ on_sts(void *owner, uint64_t ticket, enum sts_mode mode, struct sts_known *known
 	t->sts_ticket = 0;
 	t->sts_mode = mode;
 	t->sts = sts_known_ref(known);
-	if (t->lookups_left == 0)
-		hosts_found(t);
+	go_on(t);
+}
+
+void
+dest_offers_known(struct dest *t)
+{
+	go_on(t);
 }
 
 const char *
@@ -303,6 +316,7 @@ find_hosts(struct dest *t)
 	t->sts_mode = STS_NONE;
 	if (t->d->env.conf(t->d->env.owner)->tls.sts && dest_sts_domain(t, r) != NULL)
 		t->sts_ticket = sts_find(t->d->env.sts, dest_sts_domain(t, r), on_sts, t);
+	offers_load(t);
 	mx.port = r->port;	/* the loop rule is about the port that will be dialled */
 	t->nlookups = t->lookups_left = r->via_mx ? 1 : r->nhosts;
 	t->lookups = xcalloc(t->nlookups, sizeof *t->lookups);

@@ -254,6 +254,8 @@ add_stats(const struct daemon *d, struct order *sum)
 		sum->deliver.connections += o[i].deliver.connections;
 		sum->deliver.reused += o[i].deliver.reused;
 		sum->deliver.bounces += o[i].deliver.bounces;
+		for (int k = 0; k < OFFERS; k++)
+			sum->deliver.worse[k] += o[i].deliver.worse[k];
 		sum->deliver.waiting += o[i].deliver.waiting;
 		sum->deliver.active += o[i].deliver.active;
 		sum->deliver.pooled += o[i].deliver.pooled;
@@ -360,6 +362,14 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	for (size_t i = 0; i < NELEMS(all); i++)
 		fn(arg, &all[i]);
 	dns_metrics(d, fn, arg);
+	for (int k = 0; k < OFFERS; k++) {
+		char label[64];
+		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
+			true, label, (double)s.deliver.worse[k] };
+
+		snprintf(label, sizeof label, "what=\"%s\"", offer_name((enum offer)k));
+		fn(arg, &m);
+	}
 }
 
 static json_t *

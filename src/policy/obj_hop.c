@@ -120,6 +120,31 @@ get_asn(lua_State *L, const struct obj *o)
 	obj_not_available(L, "hop.asn");
 }
 
+/* A set: the name of each offer to a time. */
+static void
+push_offers(lua_State *L, const int64_t ms[OFFERS])
+{
+	lua_newtable(L);
+	for (int i = 0; i < OFFERS; i++) {
+		if (ms[i] == 0)
+			continue;
+		obj_push_time(L, ms[i]);
+		lua_setfield(L, -2, offer_name((enum offer)i));
+	}
+}
+
+static void
+get_seen(lua_State *L, const struct obj *o)
+{
+	push_offers(L, obj_hop_of(L, o)->offered_ms);
+}
+
+static void
+get_worse(lua_State *L, const struct obj *o)
+{
+	push_offers(L, obj_hop_of(L, o)->worse_ms);
+}
+
 /* require_tls { level =, reason = }: this hop must meet it as well. */
 static int
 h_require_tls(lua_State *L)
@@ -159,6 +184,8 @@ const struct obj_class obj_hop = {
 		{ "met", get_met, NULL, NULL },
 		{ "unmet", get_unmet, NULL, NULL },
 		{ "relaxed", get_relaxed, NULL, NULL },
+		{ "seen", get_seen, NULL, NULL },
+		{ "worse", get_worse, NULL, NULL },
 		{ "country", get_country, NULL, NULL },
 		{ "asn", get_asn, NULL, NULL },
 		{ "require_tls", NULL, NULL, h_require_tls },

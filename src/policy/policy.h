@@ -14,6 +14,7 @@
 #include "message/message.h"
 #include "message/report.h"
 #include "smtp/smtp.h"
+#include "trust/offer.h"
 #include "trust/trust.h"
 
 enum policy_hook {
@@ -95,6 +96,8 @@ struct policy_hop {		/* attempt, ehlo, unmet */
 	duty_mask duties;		/* owed at this hop */
 	unsigned met, unmet;		/* DUTY_* bits; valid in ehlo and unmet */
 	const char *relaxed;		/* grant */
+	int64_t offered_ms[OFFERS];	/* wall: since when its domain or host offers it; 0 never */
+	int64_t worse_ms[OFFERS];	/* since when it is gone, or less; 0: it is not */
 	/* out: */
 	duty_mask added;		/* hop:require_tls */
 	char added_by[200];		/* and the handler that said so last */

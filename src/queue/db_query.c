@@ -439,6 +439,14 @@ query_answer(struct db *db, const struct store *s, const struct store_query *q, 
 		free(f.domain);
 		break;
 	}
+	case STORE_SEEN: {
+		struct store_filter f = q->filter;
+
+		f.domain = pattern(q->filter.domain);
+		o = query_offers(db, &f);
+		free(f.domain);
+		break;
+	}
 	case STORE_STATUS:
 		rc = query_status(db, s, &o);
 		break;

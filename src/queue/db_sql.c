@@ -107,9 +107,18 @@ static const char version_kv[] =
 	"  UPDATE kv_rows SET n = n - 1 WHERE name = old.name;"
 	"  DELETE FROM kv_rows WHERE name = old.name AND n <= 0; END;";
 
+/* What each domain and host offered. One row for each offer, kept while the domain gets mail. */
+static const char version_offer[] =
+	"CREATE TABLE offer ("
+	"  domain TEXT NOT NULL, host TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL, instead TEXT,"
+	"  first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, lost_ms INTEGER NOT NULL,"
+	"  PRIMARY KEY (domain, host, what)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX offer_last ON offer (last_ms);"
+	"CREATE INDEX offer_lost ON offer (lost_ms) WHERE lost_ms > 0;";
+
 /* Script n leads from user_version n to n + 1. */
 const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy,
-	version_tlsrpt, version_kv };
+	version_tlsrpt, version_kv, version_offer };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -269,6 +278,18 @@ const char *const db_sql[SQL_N] = {
 	    " coalesce((SELECT sum(n) FROM kv_rows), 0)",
 	[SQL_KV_SWEEP] = "DELETE FROM kv WHERE (name, key) IN (SELECT name, key FROM kv"
 	    " WHERE expires_ms > 0 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
+	[SQL_OFFER_COUNT] = "SELECT count(*) FROM offer",
+	[SQL_OFFER_EVICT] = "DELETE FROM offer WHERE (domain, host, what) IN"
+	    " (SELECT domain, host, what FROM offer ORDER BY last_ms LIMIT ?1)",
+	[SQL_OFFER_UPDATE] = "UPDATE offer SET value = ?4, instead = ?5, first_ms = ?6, last_ms = ?7, lost_ms = ?8"
+	    " WHERE domain = ?1 AND host = ?2 AND what = ?3",
+	[SQL_OFFER_INSERT] = "INSERT INTO offer (domain, host, what, value, instead, first_ms, last_ms, lost_ms)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[SQL_OFFER_SWEEP] = "DELETE FROM offer WHERE lost_ms > 0 AND lost_ms < ?1",
+	[SQL_OFFERS_OF] = "SELECT host, what, value, instead, first_ms, last_ms, lost_ms FROM offer"
+	    " WHERE domain = ?1 AND (lost_ms = 0 OR lost_ms >= ?2) ORDER BY host, what",
+	[SQL_OFFER_LIST] = "SELECT domain, host, what, value, instead, first_ms, last_ms, lost_ms FROM offer"
+	    " WHERE ?1 IS NULL OR domain GLOB ?1 ORDER BY domain, host, what LIMIT ?2",
 
 	[SQL_STS_OF] = "SELECT domain, id, text, fetched_ms, expires_ms FROM sts_policy"
 	    " WHERE domain = ?1",

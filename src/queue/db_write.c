@@ -476,6 +476,8 @@ put_result(struct store *s, struct store_result *r)
 		return false;
 	if (!put_tlsrpt_counts(s, r->counts, r->ncounts))
 		return false;
+	if (r->noffers > 0 && !put_offers(s, r->offers, r->noffers))
+		return false;
 	for (size_t i = 0; i < r->n; i++) {
 		bool is_gone;
 

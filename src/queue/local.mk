@@ -4,6 +4,7 @@ libsallyport_a_SOURCES += \
 	src/queue/db_admin.c \
 	src/queue/db_due.c \
 	src/queue/db_evidence.c \
+	src/queue/db_offer.c \
 	src/queue/db_query.c \
 	src/queue/db_sql.c \
 	src/queue/db_status.c \
@@ -26,6 +27,10 @@ tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/store_rig.h t
 tests_unit_test_store_LDADD = $(UNIT_LIBS)
 tests_unit_test_store_crash_SOURCES = tests/unit/test_store_crash.c tests/unit/store_rig.h tests/unit/unit.h
 tests_unit_test_store_crash_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_store_offers
+TESTS += tests/unit/test_store_offers
+tests_unit_test_store_offers_SOURCES = tests/unit/test_store_offers.c tests/unit/store_rig.h tests/unit/unit.h
+tests_unit_test_store_offers_LDADD = $(UNIT_LIBS)
 # Not a test: prints figures.
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/unit/store_rig.h

@@ -235,6 +235,7 @@ store_open(const struct store_conf *conf, struct err *err)
 	s->max_bytes = conf->max_bytes;
 	s->max_messages = conf->max_messages;
 	s->yield_ms = conf->yield_ms;
+	s->max_offers = OFFERS_MAX;
 	s->keep_ms = conf->evidence_keep_ms;
 	s->tlsrpt_max_domains = conf->tlsrpt_max_domains;
 	s->tlsrpt_keep_days = (unsigned)(conf->tlsrpt_keep_ms / 86400000);

@@ -147,6 +147,18 @@ answer_kv(struct reader *r, struct store_kv *q)
 	store_answer(r->s, &q->mail, status, NULL);
 }
 
+static void
+answer_offers(struct reader *r, struct store_offers *q)
+{
+	enum store_status status = STORE_IO;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->db.h != NULL)
+		status = read_offers(&r->db, q);
+	pthread_mutex_unlock(&r->lock);
+	store_answer(r->s, &q->mail, status, NULL);
+}
+
 /* A change: the keys are looked for here, the rest is the store thread's. */
 static bool
 begin_change(struct reader *r, struct store_query *q, enum store_status *status_out)
@@ -213,6 +225,8 @@ reader_main(void *arg)
 				answer_sts(r, (struct store_sts *)m);
 			else if (m->kind == KIND_KV)
 				answer_kv(r, (struct store_kv *)m);
+			else if (m->kind == KIND_OFFERS)
+				answer_offers(r, (struct store_offers *)m);
 			else if (m->kind == KIND_QUERY)
 				answer_query(r, (struct store_query *)m);
 			else

@@ -74,6 +74,18 @@ store_submit_free(struct store_submit *r)
 	free(r);
 }
 
+static void
+offers_free(struct store_offer *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *all[] = { rows[i].domain, rows[i].host, rows[i].what, rows[i].value, rows[i].instead };
+
+		for (size_t k = 0; k < NELEMS(all); k++)
+			free(all[k]);
+	}
+	free(rows);
+}
+
 void
 store_result_free(struct store_result *r)
 {
@@ -94,6 +106,7 @@ store_result_free(struct store_result *r)
 	store_policy_free(r->sts);
 	store_tlsrpt_count_free(r->counts, r->ncounts);
 	store_tlsrpt_free(r->tlsrpt);
+	offers_free(r->offers, r->noffers);
 	free(r);
 }
 
@@ -142,6 +155,16 @@ store_kv_free(struct store_kv *r)
 	if (r == NULL)
 		return;
 	store_kv_fini(r);
+	free(r);
+}
+
+void
+store_offers_free(struct store_offers *r)
+{
+	if (r == NULL)
+		return;
+	offers_free(r->rows, r->n);
+	free(r->domain);
 	free(r);
 }
 
@@ -205,6 +228,9 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 			snprintf(r->text, sizeof r->text, "%s", text == NULL ? "the queue's disk failed" : text);
 		break;
 	}
+	case KIND_OFFERS:
+		((struct store_offers *)m)->status = status;
+		break;
 	case KIND_QUERY: {
 		struct store_query *q = (struct store_query *)m;
 
@@ -230,6 +256,8 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 		store_sts_free((struct store_sts *)m);
 	else if (m->kind == KIND_KV)
 		store_kv_free((struct store_kv *)m);
+	else if (m->kind == KIND_OFFERS)
+		store_offers_free((struct store_offers *)m);
 	else {
 		free(((struct store_content *)m)->data);
 		free(m);
@@ -304,6 +332,15 @@ store_kv(struct store *s, struct store_kv *r)
 {
 	r->mail.kind = KIND_KV;
 	post(s, &r->mail, r->verb == STORE_KV_GET);
+}
+
+void
+store_offers(struct store *s, struct store_offers *r)
+{
+	r->mail.kind = KIND_OFFERS;
+	r->rows = NULL;
+	r->n = 0;
+	post(s, &r->mail, true);
 }
 
 void

@@ -154,6 +154,14 @@ struct store_tlsrpt {
 };
 void store_tlsrpt_free(struct store_tlsrpt *r);
 
+struct store_offer {		/* what a domain or a host of it offers (trust/offer.h); heap strings */
+	char *domain, *host;	/* host "": the domain itself */
+	char *what, *value;
+	char *instead;		/* once it is gone: what there is now; "" nothing */
+	int64_t first_ms, last_ms;	/* wall: offered first, and last */
+	int64_t lost_ms;	/* found to be gone, or less; 0: it is offered */
+};
+#define STORE_OFFER_LOST_MS (INT64_C(30) * 86400 * 1000)	/* so long is remembered what is gone */
 struct store_result {
 	struct mail mail;
 	uint64_t message;
@@ -168,6 +176,8 @@ struct store_result {
 	/* A question about reports, heap, and nothing else (with n = 0) but, with MARK, the report as a message
 	 * in `notices`: it is queued only if the mark was made. */
 	struct store_tlsrpt *tlsrpt;
+	struct store_offer *offers;	/* rows to keep and nothing else, heap (with n = 0) */
+	size_t noffers;
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
 	/* the answer */
 	enum store_status status;
@@ -262,6 +272,18 @@ struct store_kv {
 void store_kv(struct store *s, struct store_kv *r);
 void store_kv_fini(struct store_kv *r);
 void store_kv_free(struct store_kv *r);
+/* ---- What was seen of a domain and its hosts ---- */
+struct store_offers {
+	struct mail mail;
+	char *domain;		/* heap */
+	int64_t now_ms;		/* wall */
+	/* the answer: not what has been gone for STORE_OFFER_LOST_MS */
+	enum store_status status;
+	struct store_offer *rows;	/* heap */
+	size_t n;
+};
+void store_offers(struct store *s, struct store_offers *r);
+void store_offers_free(struct store_offers *r);
 
 /* ---- For people: answers are JSON text ---- */
 enum store_verb {
@@ -270,6 +292,7 @@ enum store_verb {
 	STORE_EVIDENCE,		/* rows of one message, or since a time */
 	STORE_EVIDENCE_VERIFY,
 	STORE_EVIDENCE_EXPORT,	/* a page of rows as they were hashed */
+	STORE_SEEN,		/* what domains and hosts offered; filter: domain, limit */
 	STORE_STATUS,		/* counts and sizes */
 	STORE_TLSRPT,		/* counts for TLS reports: domain, since_ms, until_ms, limit */
 	STORE_HOLD, STORE_RELEASE, STORE_RETRY, STORE_DELETE, STORE_BOUNCE, STORE_REQUIRE_TLS,
@@ -307,6 +330,8 @@ struct store_query {
  *   CHECKPOINT is null or {"id", "hash", "at"}: the last row that was removed for its age
  *   TLSRPT    {"days": [{"day", "domain", "state", "tries", "next", "node", "note", "policies"}...], "more"},
  *             newest day first; policies as in RFC 8460
+ *   SEEN      {"seen": [{"domain", "host", "what", "value", "now", "first", "last", "gone"}...], "more"}; `now`
+ *             and `gone` are null while it is offered
  *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
  *   the rest  {"matched", "changed", "in_delivery", "dry_run", "recipients": [{"id", "address", "state"}...]}
  * in_delivery: how many of the changed a worker had in hand. It gives back what it has not begun to

@@ -17,6 +17,7 @@
  *   db_sts.c    policies of MTA-STS
  *   db_tlsrpt.c what TLS reports are made of
  *   db_kv.c     what policies keep
+ *   db_offer.c  what domains and hosts offered
  *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
 #ifndef QUEUE_STORE_INT_H
 #define QUEUE_STORE_INT_H
@@ -60,11 +61,13 @@ enum sql {
 	SQL_TLSRPT_POLICIES, SQL_TLSRPT_DETAILS,
 	SQL_KV_GET, SQL_KV_INSERT, SQL_KV_UPDATE, SQL_KV_DELETE, SQL_KV_COUNT, SQL_KV_SWEEP,
 	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
+	SQL_OFFER_COUNT, SQL_OFFER_EVICT, SQL_OFFER_UPDATE, SQL_OFFER_INSERT, SQL_OFFER_SWEEP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
 	SQL_EVIDENCE_HASH,
 	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE, SQL_TLSRPT_SHOW, SQL_KV_READ,
+	SQL_OFFERS_OF, SQL_OFFER_LIST,
 	SQL_N
 };
 
@@ -233,6 +236,8 @@ struct store {
 	unsigned tlsrpt_max_domains, tlsrpt_keep_days;
 	int64_t tlsrpt_day, tlsrpt_full_day;	/* -1: none; the day of the next, and one that has too many */
 	uint64_t tlsrpt_domains;
+	int64_t max_offers, noffers, offers_swept_ms;
+	bool offers_counted;
 	struct doubt doubt;
 	enum store_status bad_status;	/* what DB_BAD means to the one request */
 };
@@ -245,6 +250,7 @@ struct store {
 #define KIND_STOP 6
 #define KIND_STS 7
 #define KIND_KV 8
+#define KIND_OFFERS 9
 
 #define GROUP_MAX 500
 #define GROUP_BYTES (16u << 20)
@@ -325,6 +331,12 @@ enum store_status read_kv(struct db *db, struct store_kv *r);
 bool kv_wants_sweep(const struct store *s, int64_t mono);
 bool kv_sweep(struct store *s);			/* inside a transaction */
 void kv_sweep_done(struct store *s, bool ok);
+
+/* db_offer.c: as db_sts.c */
+#define OFFERS_MAX 100000
+bool put_offers(struct store *s, const struct store_offer *rows, size_t n);
+enum store_status read_offers(struct db *db, struct store_offers *r);
+json_t *query_offers(struct db *db, const struct store_filter *f);
 
 /* db_due.c */
 bool hand_out(struct store *s);

@@ -5,6 +5,7 @@ libsallyport_a_SOURCES += \
 	src/trust/decide.c \
 	src/trust/duties.c src/trust/duties.h \
 	src/trust/names.c \
+	src/trust/offer.c src/trust/offer.h \
 	src/trust/trust.h
 check_PROGRAMS += tests/unit/test_trust_decide tests/unit/test_trust_duties
 TESTS += tests/unit/test_trust_decide tests/unit/test_trust_duties
@@ -44,3 +45,8 @@ tests_unit_test_sts_LDADD = $(UNIT_LIBS)
 tests_fuzz_replay_sts_txt_SOURCES = tests/fuzz/fuzz_sts_txt.c tests/fuzz/replay.c
 tests_fuzz_replay_sts_policy_SOURCES = tests/fuzz/fuzz_sts_policy.c tests/fuzz/replay.c
 FUZZ_NAMES += sts_txt sts_policy
+# offers
+check_PROGRAMS += tests/unit/test_offer
+TESTS += tests/unit/test_offer
+tests_unit_test_offer_SOURCES = tests/unit/test_offer.c tests/unit/unit.h
+tests_unit_test_offer_LDADD = $(UNIT_LIBS)
