@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sts/sts.h"
+#include "web/web.h"
 
 #define TIMEOUT_MS 400		/* who waits is due after a quarter of it */
 
@@ -117,7 +118,7 @@ begin(void)
 	struct err err;
 
 	base = env.base = event_base_new();
-	sts_init();
+	web_init();
 	finder = sts_finder_new(&env, &err);
 	ck_assert_ptr_nonnull(finder);
 	sts_find(finder, "a.example", found, NULL);
