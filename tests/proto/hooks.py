@@ -70,6 +70,7 @@ def life(t):
     gw.wait_log("one ends: retired", count=2)
     gw.stop()
     t.eq(len(gw.log_lines("three ends: stop")), 2, "fini at the end")
+    t.eq(len(gw.log_lines("two ends")), 2, "fini where init had failed")
 
 
 @case.register("init-that-fails-at-the-start", "F-17")
@@ -112,6 +113,8 @@ def timers(t):
     gw.wait_log("one worker 1", count=2)
     t.eq(gw.log_lines("one node 1"), [], "the worker that was not elected")
     gw.wait_log("policy timer failed, it goes on later timer=t.fails failures=2 interval_ms=800")
+    held = t.client(gw)         # keeps the old generation in its worker
+    held.ehlo()
     gw.policy = TIMERS % ("two", "two")
     gw.write()
     reload(gw, "configuration active")
@@ -119,6 +122,7 @@ def timers(t):
     before = len(gw.log_lines("policy says.*one "))
     gw.wait_log("two worker 1", count=4)
     t.eq(len(gw.log_lines("policy says.*one ")), before, "ticks of the old generation")
+    held.quit()
 
 
 HEADER = """

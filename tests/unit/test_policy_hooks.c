@@ -85,7 +85,7 @@ static const struct init_case {
 	{ "error", ON("init", "error('boom')", ""), NULL, 2, "policy failed",
 	    "init handler 'h' failed: policy.lua:1: boom" },
 	{ "typo", ON("init", "return ctx.reson", ""), NULL, 2, "policy failed", "did you mean 'reason'?" },
-	{ "budget", ON("init", "while true do end", ""), NULL, 2, "policy failed", "limit.instructions" },
+	{ "budget", ON("init", "while true do end", ""), NULL, 2, "policy failed", "limit." },
 	{ "second fails", TELL("init") ON("init", "error('boom')", "priority = -1"), NULL, 2, "init says",
 	    "boom" },
 	{ "first failure ends", ON("init", "error('boom')", "priority = 1") TELL("init"), NULL, 2, "boom",
@@ -147,7 +147,7 @@ static const struct fini_case {
 	{ "error", ON("fini", "error('boom')", "priority = 1") TELL("fini"), "boom", NULL },
 	{ "others go on", ON("fini", "error('boom')", "priority = 1") TELL("fini"), "fini says retired", NULL },
 	{ "verdict", ON("fini", "return gw.hold {}", ""), "gw.hold is not a verdict for the hook 'fini'", NULL },
-	{ "budget", ON("fini", "while true do end", ""), "limit.instructions", NULL },
+	{ "budget", ON("fini", "while true do end", ""), "limit.", NULL },
 	{ "waits", ON("fini", "gw.sleep(0.01) gw.log.info('slept')", ""), "slept", "policy failed" },
 	{ "waits too long", ON("fini", "gw.sleep(4)", "wall = 0.02"), "limit.wall", NULL },
 	{ "advisory", ON("fini", "error('boom')", "level = 'advisory'"), "outcome=none", NULL },
@@ -175,6 +175,22 @@ START_TEST(fini)
 		ck_assert_msg(strstr(fix_log, c->not_log) == NULL, "%s: %s", c->name, fix_log);
 	policy_stop(f.p, on_stopped, &f);
 	TURN_UNTIL(&f, stopped);
+	fix_fini(&f);
+}
+END_TEST
+
+/* There is nothing to clean up, or nobody knows what. */
+START_TEST(no_fini_after_a_failed_init)
+{
+	struct fix f;
+
+	start(&f, ON("init", "error('boom')", "") TELL("fini"), NULL);
+	ck_assert_int_eq(init_answers, 2);
+	policy_gen_unref(f.g);
+	f.g = NULL;
+	for (int i = 0; i < 10; i++)
+		turn(&f);
+	ck_assert_msg(strstr(fix_log, "fini says") == NULL, "%s", fix_log);
 	fix_fini(&f);
 }
 END_TEST
@@ -298,7 +314,7 @@ static const struct tick_case {
 	{ "error", EVERY("gw.log.info('tick') error('boom')", ""), NULL, "boom", true },
 	{ "verdict", EVERY("return gw.accept {}", ""), NULL, "is not a verdict for the hook 'every'", true },
 	{ "string", EVERY("return 'x'", ""), NULL, "returned a string", true },
-	{ "budget", EVERY("while true do end", ""), NULL, "limit.instructions", true },
+	{ "budget", EVERY("while true do end", ""), NULL, "limit.", true },
 	{ "waits", EVERY("gw.sleep(0.01) gw.log.info('slept')", ""), NULL, "slept", false },
 	{ "waits too long", EVERY("gw.sleep(5)", "wall = 0.02"), NULL, "limit.wall", true },
 	{ "advisory by configuration", EVERY("error('boom')", ""), "advisory", "outcome=none", true },
@@ -514,7 +530,7 @@ static const struct way {
 } ways[] = {
 	{ "", "", false, NULL }, { "return nil", "", false, NULL }, { "return true", "", true, "a boolean" },
 	{ "return nil, 1", "", true, "more than one value" }, { "error('boom')", "", true, "boom" },
-	{ "local x = nil return x.y", "", true, "nil value" }, { "while true do end", "", true, "limit.instructions" },
+	{ "local x = nil return x.y", "", true, "nil value" }, { "while true do end", "", true, "limit." },
 	{ "local t = {} while true do t[#t + 1] = string.rep('x', 1000) end", "", true, "limit." },
 	{ "gw.sleep(0.01)", "", false, NULL }, { "gw.sleep(0.01) error('boom')", "", true, "boom" },
 	{ "gw.sleep(5)", "wall = 0.02", true, "limit.wall" },
@@ -688,6 +704,7 @@ UNIT_MAIN("policy_hooks",
 	tcase_add_loop_test(tc, init, 0, NELEMS(inits));
 	tcase_add_test(tc, init_cancelled);
 	tcase_add_loop_test(tc, fini, 0, NELEMS(finis));
+	tcase_add_test(tc, no_fini_after_a_failed_init);
 	tcase_add_test(tc, fini_says_why);
 	tcase_add_test(tc, fini_is_ended);
 	tcase_add_test(tc, fini_and_the_end_of_the_engine);
