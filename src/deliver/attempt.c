@@ -685,22 +685,36 @@ attempt_withdraw(struct attempt *a, uint32_t num)
 {
 	bool left = false;
 
-	if (a->over || a->sending)	/* it is on the wire, or decided: the store sorts that out */
+	if (a->over)			/* decided: the store sorts that out */
 		return false;
 	for (size_t i = 0; i < a->item->n; i++) {
 		struct item_rcpt *r = &a->item->rcpts[i];
 
 		if (a->msg->rcpts[r->idx].num == num)
-			r->withdrawn = true;
+			*(a->sending ? &r->recalled : &r->withdrawn) = true;
 		left = left || !r->withdrawn;
 	}
-	if (left)
+	/* What is on the wire goes; attempt_withdraw_recalled sees to what did not. */
+	if (left || a->sending)
 		return false;
 	a->over = true;
 	dest_attempt_over(a->dest);
 	drop_conn(a);
 	attempt_free(a);
 	return true;
+}
+
+/* I3: what was asked for meanwhile holds for the next host and the next transaction. */
+bool
+attempt_withdraw_recalled(struct attempt *a)
+{
+	for (size_t i = 0; i < a->item->n; i++) {
+		struct item_rcpt *r = &a->item->rcpts[i];
+
+		if (r->recalled && r->out.kind == OUT_NONE)
+			r->withdrawn = true;
+	}
+	return all_decided(a);
 }
 
 void

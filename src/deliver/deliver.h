@@ -42,8 +42,9 @@ void deliver_free(struct deliver *d);
  * `states` (same order as msg->rcpts) may be NULL for fresh mail; copied. `mine[i]`: which. */
 void deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states,
     const bool *mine);
-/* An administrator took this recipient back: it is not sent unless it is on the wire already. */
-void deliver_recall(struct deliver *d, uint64_t message, uint32_t num);
+/* An administrator took this recipient back: it is not sent unless it is on the wire already.
+ * `only_fresh`: unless it was handed out anew meanwhile. */
+void deliver_recall(struct deliver *d, uint64_t message, uint32_t num, bool only_fresh);
 /* Another configuration is active: kept connections and trust read from files are given up. */
 void deliver_reloaded(struct deliver *d);
 void deliver_look_again(struct deliver *d);	/* what was found in the DNS holds no longer */

@@ -63,6 +63,7 @@ struct item_rcpt {
 	char *bounce_reason;
 	char *reply_line;		/* with its code, for a notice */
 	bool withdrawn;			/* an administrator took it back: neither sent nor reported */
+	bool recalled;			/* the same, while it is on the wire: withdrawn unless that decides */
 	struct outcome out;
 };
 
@@ -77,6 +78,7 @@ struct item {
 	struct store_tlsrpt_count *counts;	/* TLS sessions, until a result takes them along */
 	size_t ncounts;
 	unsigned put_back;		/* how often it found no connection while others had one */
+	bool is_fresh;			/* as it was accepted, not handed out by the store later */
 };
 void item_free(struct item *it);
 
@@ -354,6 +356,9 @@ void attempt_skip(struct attempt *a, const struct trust_verdict *v);	/* this hos
 void attempt_reconnect(struct attempt *a);	/* the same host again, on a new connection */
 /* Takes recipients back that were not sent yet; true when nothing is left and a was freed. */
 bool attempt_withdraw(struct attempt *a, uint32_t num);
+/* A transaction is over: those who were recalled meanwhile and have no outcome are withdrawn. True when
+ * that leaves nobody. */
+bool attempt_withdraw_recalled(struct attempt *a);
 /* Does any duty at any hop of this attempt ask for REQUIRETLS? */
 bool attempt_is_tagged(const struct attempt *a);
 void attempt_ask(struct attempt *a, enum policy_hook hook, void (*next)(struct attempt *, struct verdict *));

@@ -402,6 +402,7 @@ split_rest(struct attempt *a)
 	rest->dest = it->dest;
 	rest->msg = msg_ref(it->msg);
 	rest->duties = it->duties;
+	rest->is_fresh = it->is_fresh;
 	rest->rcpts = xcalloc(it->n, sizeof *rest->rcpts);
 	for (size_t i = 0; i < it->n; i++) {
 		if (it->rcpts[i].out.kind == OUT_NONE && !it->rcpts[i].withdrawn)
@@ -429,10 +430,24 @@ let_go(struct attempt *a)
 static bool
 all_answered(const struct attempt *a)
 {
-	for (size_t k = 0; k < a->nsend; k++)
-		if (a->item->rcpts[a->rcpt_item[k]].out.kind == OUT_NONE)
+	for (size_t k = 0; k < a->nsend; k++) {
+		const struct item_rcpt *r = &a->item->rcpts[a->rcpt_item[k]];
+
+		if (r->out.kind == OUT_NONE && !r->withdrawn)
 			return false;
+	}
 	return true;
+}
+
+/* Nothing of this transaction counts: on with whoever is left. */
+static void
+next_host(struct attempt *a, const struct trust_verdict *v)
+{
+	let_go(a);
+	if (attempt_withdraw_recalled(a))
+		attempt_end(a);
+	else
+		attempt_skip(a, v);
 }
 
 void
@@ -445,8 +460,7 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 	a->sending = false;
 	if (a->refused) {		/* may_send said no on the live connection */
 		v = a->verdict;
-		let_go(a);
-		attempt_skip(a, &v);
+		next_host(a, &v);
 		return;
 	}
 	if (r->parameter_refused) {	/* row 49: next host, never again without it */
@@ -456,18 +470,19 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 		v.row = 49;
 		v.unmet = DUTY_PROPAGATE;
 		snprintf(v.status, sizeof v.status, "5.7.30");
-		let_go(a);
-		attempt_skip(a, &v);
+		next_host(a, &v);
 		return;
 	}
 	take_rcpt_replies(a, r);
 	if (r->bdat_refused && !a->dest->no_bdat) {	/* */
 		a->dest->no_bdat = true;
 		let_go(a);
+		attempt_withdraw_recalled(a);
 		if (!all_answered(a)) {
 			attempt_reconnect(a);
 			return;
 		}
+		split_rest(a);
 		attempt_end(a);
 		return;
 	}
@@ -477,6 +492,7 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 		take_final(a, r);
 	if (r->accepted)
 		count_delivery(a, r);
+	attempt_withdraw_recalled(a);
 	undecided = !all_answered(a);
 	if (undecided) {		/* the connection went before a reply came: next host */
 		a->lost_stage = r->stage == SMTP_AT_MAIL ? "mail" : r->stage == SMTP_AT_RCPT ? "rcpt" : "data";

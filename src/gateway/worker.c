@@ -80,6 +80,37 @@ worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
 	}
 }
 
+static void
+recalled_again(void *reader, struct mail *m)
+{
+	struct store_recall *r = (struct store_recall *)m;
+	struct worker *w = reader;
+
+	if (w->deliver != NULL)
+		deliver_recall(w->deliver, r->message, r->num, true);
+	free(r);
+}
+
+/* All workers get it from the store. One that is slow to hand over what it accepted (worker_dispatch) would
+ * be overtaken, so each sends it after what it has handed over. */
+static void
+recall(struct worker *w, const struct store_recall *r)
+{
+	if (w->deliver != NULL)
+		deliver_recall(w->deliver, r->message, r->num, false);
+	for (unsigned k = 0; k < w->count; k++) {
+		struct store_recall *again;
+
+		if (k == w->index)
+			continue;
+		again = xcalloc(1, sizeof *again);
+		again->mail.run = recalled_again;
+		again->message = r->message;
+		again->num = r->num;
+		mailbox_post(w->all[k]->mb, &again->mail);
+	}
+}
+
 void
 worker_on_due(void *reader, struct mail *m)
 {
@@ -88,9 +119,7 @@ worker_on_due(void *reader, struct mail *m)
 	bool *mine;
 
 	if (m->kind == STORE_KIND_RECALL) {
-		if (w->deliver != NULL)
-			deliver_recall(w->deliver, ((struct store_recall *)m)->message,
-			    ((struct store_recall *)m)->num);
+		recall(w, (struct store_recall *)m);
 		free(m);
 		return;
 	}

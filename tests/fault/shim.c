@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 enum kind { NONE, SYNC, WRITE, OPEN, SOCKET, ACCEPT, MALLOC, READ, SEND, RECV, TRUNCATE, CONNECT, KINDS };
-enum how { FAIL_ONCE, FAIL_FROM, SHORT, CRASH };
+enum how { FAIL_ONCE, FAIL_FROM, SHORT, CRASH, SLOW };
 
 struct control {
 	_Atomic int64_t kind;		/* armed, 0: nothing */
@@ -82,6 +82,12 @@ visit(enum kind k)
 	case CRASH:
 		if (n == atomic_load(&ctl->n))
 			_exit(86);
+		return 0;
+	case SLOW:			/* `error` is milliseconds */
+		if (n == atomic_load(&ctl->n)) {
+			atomic_fetch_add(&ctl->fired, 1);
+			usleep((useconds_t)atomic_load(&ctl->error) * 1000);
+		}
 		return 0;
 	default:
 		return 0;

@@ -4,6 +4,7 @@
     gw = t.gateway(env=shim.env())
     shim.arm("sync", 3, errno.EIO)          # the third sync from now on fails, once
     shim.arm("open", 1, errno.EMFILE, how="from")   # from now on all of them
+    shim.arm("recv", 2, 3000, how="slow")   # the second one takes three seconds
     shim.fired, shim.count("sync")
     shim.disarm()
 """
@@ -16,7 +17,7 @@ import case
 
 KINDS = ("none", "sync", "write", "open", "socket", "accept", "malloc", "read", "send", "recv", "truncate",
          "connect")
-HOW = {"once": 0, "from": 1, "crash": 3}
+HOW = {"once": 0, "from": 1, "crash": 3, "slow": 4}
 FIELDS = ("kind", "n", "error", "how", "fired", "live", "wall_ms", "every")     # as in struct control
 SIZE = 8 * (len(FIELDS) + len(KINDS))
 
