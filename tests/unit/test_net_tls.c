@@ -208,9 +208,21 @@ static const struct verify_case {
 	{ "dane and pkix good", GOOD, "mx.example.org", 3, 1, 1, GOOD, true, true, true, NULL },
 	{ "dane-ta 2 0 1", UNKNOWN_CA, "mx.example.org", 2, 0, 1, OTHER_CA, false, true, true, "self-signed" },
 	{ "dane-ta wants the name", UNKNOWN_CA, "mx.example.net", 2, 0, 1, OTHER_CA, false, false, false, "self-signed" },
+	{ "dane-ta wants the dates", EXPIRED, "mx.example.org", 2, 0, 1, CA, false, true, false, "expired" },
 	{ "dane-ta of another", UNKNOWN_CA, "mx.example.org", 2, 0, 1, CA, false, true, false, "self-signed" },
 	{ "pkix-ee usage is not for mail", GOOD, "mx.example.org", 1, 1, 1, GOOD, true, true, false, NULL },
 };
+
+/* A record that matches the issuer may still leave something to ask for. */
+static enum tls_fault
+fault_beside_dane(const struct verify_case *t)
+{
+	if (t->usage == NO_DANE || t->dane_ok)
+		return TLS_FAULT_NONE;
+	if (t->usage == 2 && t->cert == EXPIRED && t->tlsa_of == CA)
+		return TLS_FAULT_EXPIRED;
+	return t->usage == 2 && t->cert == UNKNOWN_CA && t->tlsa_of == OTHER_CA ? TLS_FAULT_NAME : TLS_FAULT_NO_MATCH;
+}
 
 START_TEST(verify)
 {
@@ -250,6 +262,9 @@ START_TEST(verify)
 	else
 		ck_assert_msg(i->verify_error != NULL && strstr(i->verify_error, t->error) != NULL,
 		    "%s: %s", t->name, i->verify_error);
+	ck_assert_msg(i->pkix_fault == (i->name_ok ? TLS_FAULT_NONE : t->chain_ok ? TLS_FAULT_NAME :
+	    strcmp(t->error, "expired") == 0 ? TLS_FAULT_EXPIRED : TLS_FAULT_CHAIN), "%s: PKIX", t->name);
+	ck_assert_msg(i->dane_fault == fault_beside_dane(t), "%s: DANE", t->name);
 	ck_assert_str_eq(i->version, "TLSv1.3");
 	ck_assert_ptr_nonnull(strstr(i->cipher, "TLS_"));
 	ck_assert_ptr_nonnull(i->group);
