@@ -409,6 +409,8 @@ claim(struct store *s, struct store_tlsrpt *r)
 	while ((got = db_row(&s->db, st)) == 1) {
 		struct store_tlsrpt_day *d;
 
+		if (sqlite3_column_type(st, 1) != SQLITE_TEXT)	/* a damaged row */
+			continue;
 		MUST(r->n < limit);
 		d = &r->days[r->n++];
 		d->day = sqlite3_column_int64(st, 0);
