@@ -12,10 +12,9 @@ import tempfile
 import case
 import tagged
 from case import Lab, Zone, free_port
-from dane_lab import outcome, record
 from lab.certs import Cert, new_key, openssl
 from lab.policyhost import PolicyHost, policy
-from tagged import H1, H5
+from tagged import H1, H5, outcome, record
 
 BACK, ONE, TWO, WEB = "127.0.9.1", "127.0.9.2", "127.0.9.3", "127.0.9.100"
 COLUMNS = {"untagged": {}, "no": {"headers": "TLS-Required: No\n"}, "tag": {"params": "REQUIRETLS"}}
