@@ -439,6 +439,16 @@ void
 net_pause(struct net_conn *c)
 {
 	c->paused = true;
+	c->watch = false;
+}
+
+void
+net_pause_watch(struct net_conn *c)
+{
+	c->paused = true;
+	c->watch = c->in.len == 0 && !c->more && !c->eof && (c->state == CONN_CLEAR || c->state == CONN_TLS);
+	if (c->watch && !c->reading && event_add(&c->ev_read, NULL) == 0)
+		c->reading = true;
 }
 
 void
@@ -446,7 +456,7 @@ net_resume(struct net_conn *c)
 {
 	if (!c->paused || c->state == CONN_DEAD)
 		return;
-	c->paused = false;
+	c->paused = c->watch = false;
 	c->notify = c->in.len > 0;
 	want_read(c);
 	if (c->notify || c->more || c->eof)

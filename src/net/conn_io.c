@@ -229,6 +229,16 @@ conn_tell_eof(struct net_conn *c)
 		conn_fail(c, NET_EOF, "connection closed by peer");
 }
 
+/* What it sent may be a command, or in TLS the notice that it closes: not looked into. */
+static bool
+peer_is_gone(const struct net_conn *c)
+{
+	char octet;
+	ssize_t n = recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 void
 conn_input(struct net_conn *c)
 {
@@ -245,6 +255,10 @@ conn_input(struct net_conn *c)
 		return;
 	}
 	if (!conn_may_read(c)) {
+		if (c->watch && peer_is_gone(c)) {
+			conn_fail(c, NET_EOF, "connection closed by peer");
+			return;
+		}
 		event_del(&c->ev_read);
 		c->reading = false;
 		return;

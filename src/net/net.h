@@ -167,6 +167,9 @@ void net_set_owner(struct net_conn *c, const struct net_ops *ops, void *owner);
 struct slice net_in(const struct net_conn *c);		/* unread octets; borrowed */
 void net_consume(struct net_conn *c, size_t n);
 void net_pause(struct net_conn *c);	/* no `readable` until net_resume; TCP pushes back */
+/* The same, for when nothing matters that the peer could still say: `closed` is called when it reset the
+ * connection, or ended its side with nothing unread before that. */
+void net_pause_watch(struct net_conn *c);
 /* Reading goes on; if octets are already waiting, `readable` is called on the next turn. */
 void net_resume(struct net_conn *c);
 /* Buffers and sends. False when more than 1 MiB would be buffered or the connection is dead. */

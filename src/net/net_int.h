@@ -32,6 +32,7 @@ struct net_conn {
 	bool finishing : 1;		/* the owner let go, the rest drains */
 	bool fin_sent : 1;
 	bool paused : 1;
+	bool watch : 1;			/* paused, and the peer's end is told */
 	bool notify : 1;		/* net_resume with octets waiting: call readable */
 	bool reading : 1;		/* ev_read is in the loop */
 	bool wait_write : 1;		/* ev_write is in the loop: the kernel took no more */

@@ -179,7 +179,7 @@ policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua
 {
 	struct policy_fiber *f = r->fiber;
 
-	policy_wait_free(f->wait);	/* one that was over, and whose continuation never came to take it */
+	policy_wait_cancel(f);	/* one that was over, and whose continuation never came to take it */
 	f->wait = w;
 	if (w->ticket == 0)
 		policy_wait_number(w);
@@ -245,11 +245,10 @@ policy_wait_cancel(struct policy_fiber *f)
 	if (w == NULL)
 		return;
 	f->wait = NULL;
-	if (w->ticket != 0) {
+	if (w->ticket != 0)
 		policy_wait_over(w);
-		if (w->stop != NULL)
-			w->stop(w);
-	}
+	if (w->stop != NULL)
+		w->stop(w);
 	policy_wait_free(w);
 }
 

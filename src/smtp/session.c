@@ -161,7 +161,11 @@ sync_reading(struct smtp_session *s)
 	if (s->conn == NULL || pause == s->is_paused)
 		return;
 	s->is_paused = pause;
-	if (pause)
+	/* Who has gone need not be asked about. But at the end of data the message may be on its way to
+	 * the disk, and one that only ended its side wants to hear of it. */
+	if (pause && s->question != NULL && s->question->stage != SMTP_ASK_MESSAGE)
+		net_pause_watch(s->conn);
+	else if (pause)
 		net_pause(s->conn);
 	else
 		net_resume(s->conn);

@@ -1,10 +1,11 @@
 """Handlers that wait, from outside: what gw.kv keeps, whatever happens to the daemon; handlers whose time is
-up, or whose daemon stops, while they wait in each of the calls; the MTA-STS policy of a domain as a handler sees it."""
+up, whose client leaves or whose daemon stops, while they wait in each of the calls; the MTA-STS policy of a domain as a handler sees it."""
 
 import os
 import re
 import socket
 import sqlite3
+import struct
 
 import case
 from lab.client import Client
@@ -97,12 +98,22 @@ gw.on("mail", function(session, message)
 %s
   if at == "count" then return gw.reject { text = "number " .. kv:add "left" } end
 end, { name = "waits", wall = "2s" })
+gw.on("message", function() gw.sleep(0.3) end, { name = "slow" })
 """ % "\n".join(f'  if at == "{name}" then {call} gw.log.info("past {name}") end' for name, call in CALLS.items())
 
 
 def waiting(gw):
     found = re.search(r"^sallyport_policy_waiting(?:\{.*\})? (\d+)", gw.run("metrics").stdout, re.M)
     return int(found.group(1))
+
+
+def over_silent(t):
+    """One worker, and DNS that never answers."""
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    t.parts.append(silent.close)
+    return {"service": {"workers": 1}, "policy": {"network": {"dns": True}}, "dns": {
+        "forward": [f"127.0.0.1@{silent.getsockname()[1]}"], "timeout": "30s", "anchor": "none"}}
 
 
 def all_wait(t, gw):
@@ -119,12 +130,7 @@ def all_wait(t, gw):
 @case.register("all-ends-with-the-handler")
 def all_ends(t):
     """When their time is up, and when the daemon stops: nothing after the call runs, and the client hears 451."""
-    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    silent.bind(("127.0.0.1", 0))
-    t.parts.append(silent.close)
-    over = {"service": {"workers": 1}, "policy": {"network": {"dns": True}}, "dns": {
-        "forward": [f"127.0.0.1@{silent.getsockname()[1]}"], "timeout": "30s", "anchor": "none"}}
-    gw = t.gateway(over=over, policy=WAITS)
+    gw = t.gateway(over=over_silent(t), policy=WAITS)
     lock = sqlite3.connect(os.path.join(gw.dir, "state", "queue.db"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     clients = all_wait(t, gw)
@@ -143,6 +149,36 @@ def all_ends(t):
     lock.execute("ROLLBACK")
     lock.close()
     gw.stop()
+
+
+@case.register("client-leaves-while-it-waits")
+def client_leaves(t):
+    """Nobody waits any more when the client has gone, and nothing after the call runs."""
+    gw = t.gateway(over=over_silent(t), policy=WAITS.replace('wall = "2s"', 'wall = "60s"'))
+    lock = sqlite3.connect(os.path.join(gw.dir, "state", "queue.db"), isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    clients = all_wait(t, gw)
+    for n, c in enumerate(clients):
+        if n % 2:
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    gw.wait_for(lambda: waiting(gw) == 0, what="none of them waits")
+    gw.wait_log("session ended.*closed by peer", count=len(CALLS))
+    lock.execute("ROLLBACK")
+    lock.close()
+    c = t.client(gw)
+    c.ehlo("x.example")
+    t.has(c.mail("count@client.example").text, "number 1")
+    t.eq(gw.log_lines(r"policy says.*past |policy failed"), [], "handlers that went on or failed")
+    # Who only ends its side behind the whole message still hears of it.
+    c = t.client(gw)
+    c.ehlo("x.example")
+    c.mail("b@client.example", code=250)
+    c.rcpt("b@gw.example", code=250)
+    c.cmd("DATA", 354)
+    c.raw(b"Subject: slow\r\n\r\nx\r\n.\r\n")
+    c.sock.shutdown(socket.SHUT_WR)
+    t.eq(c.read_reply().code, 250)
 
 
 STS = """

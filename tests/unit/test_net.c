@@ -206,6 +206,41 @@ START_TEST(eof_comes_after_the_last_octets)
 }
 END_TEST
 
+static const struct gone_case {
+	const char *unread;
+	bool resets, told;
+} gone[] = { { "", false, true }, { "", true, true }, { "x", false, false } };
+
+START_TEST(a_peer_that_is_gone)
+{
+	const struct gone_case *t = &gone[_i];
+	struct linger hard = { 1, 0 };
+	struct net_addr to;
+	int fd;
+
+	ends_init();
+	to = listen_somewhere();
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to.ss, to.len), 0);
+	until(&accepted, "accepted");
+	net_pause_watch(b.c);
+	some_turns();
+	ck_assert_int_eq(b.closed, 0);
+	ck_assert_int_eq(write(fd, t->unread, strlen(t->unread)), (int)strlen(t->unread));
+	if (t->resets)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+	close(fd);
+	if (!t->told) {
+		some_turns();
+		ck_assert_int_eq(b.closed, 0);
+		net_resume(b.c);
+	}
+	until(&b.closed, "closed");
+	ck_assert_uint_eq(b.got.len, strlen(t->unread));
+	ends_fini();
+}
+END_TEST
+
 START_TEST(half_close_does_not_spin)
 {
 	struct sockaddr_storage ss;
@@ -487,6 +522,7 @@ UNIT_MAIN("net",
     tcase_add_test(tc, connect_refused);
     tcase_add_test(tc, source_address);
     tcase_add_test(tc, eof_comes_after_the_last_octets);
+    tcase_add_loop_test(tc, a_peer_that_is_gone, 0, NELEMS(gone));
     tcase_add_test(tc, half_close_does_not_spin);
     tcase_add_test(tc, free_inside_a_callback);
     tcase_add_test(tc, deadline);
