@@ -285,6 +285,7 @@ store_start(struct store *s, struct mailbox *const *workers, void (*on_due)(void
 	for (unsigned w = 0; w < s->workers; w++)
 		s->lanes[w].mb = workers[w];
 	s->on_due = on_due;
+	kv_sweep_done(s, true);		/* not in front of the first arrivals */
 	if (reader_start(s->reader, err) != 0)
 		return -1;
 	rc = pthread_create(&s->thread, NULL, store_main, s);

@@ -214,7 +214,7 @@ delivered(struct job *j, const char *how)
 	j->day.tries++;
 	log_info("TLS report sent", LOG_S("domain", j->day.domain), LOG_S("day", j->date),
 	    LOG_S("report", j->report->report_id), LOG_S("how", how),
-	    LOG_ID("message", j->msg == NULL ? 0 : j->msg->id));
+	    j->msg == NULL ? (struct log_kv){ .key = "", .kind = LOG_KV_SKIP } : LOG_ID("message", j->msg->id));
 	mark(j, TLSRPT_DELIVERED, 0);
 }
 
