@@ -333,8 +333,8 @@ look_at_handler(struct policy_gen *g, const struct proto **chain, int depth, con
 		if (k != VERDICT_NONE && !policy_verdict_is_legal(h->hook, k))
 			policy_problem(g, true, "%s:%d: gw.%s is not a verdict for the hook '%s' (handler '%s')",
 			    f->source, f->lines[i], name, policy_hook_name(h->hook), h->name);
-		/* For init and fini that is what they are for. */
-		if (h->hook != HOOK_INIT && h->hook != HOOK_FINI &&
+		/* For these that is what they are for. */
+		if (h->hook != HOOK_INIT && h->hook != HOOK_FINI && h->hook != HOOK_EVERY &&
 		    INS_OP(ins) == OP_SETUPVAL && is_outside(chain, depth, INS_B(ins)))
 			policy_problem(g, false, "%s:%d: handler '%s' writes to '%s' outside of it: what is kept "
 			    "there differs between workers and is gone after a reload; use session.vars or "

@@ -28,7 +28,7 @@ const char *const policy_hook_names[] = {
 const char *
 policy_hook_name(enum policy_hook h)
 {
-	return h < HOOKS ? policy_hook_names[h] : "load";
+	return h == HOOK_EVERY ? "every" : h < HOOKS ? policy_hook_names[h] : "load";
 }
 
 enum policy_hook
@@ -36,9 +36,9 @@ policy_hook_parse(struct slice name)
 {
 	enum policy_hook h = 0;
 
-	while (h < HOOKS && !slice_is(name, policy_hook_names[h]))
+	while (policy_hook_names[h] != NULL && !slice_is(name, policy_hook_names[h]))
 		h++;
-	return h;
+	return policy_hook_names[h] == NULL ? HOOKS : h;
 }
 
 /* ---- Runs and their coroutines ---- */
@@ -512,6 +512,8 @@ run_chain(struct policy_run *r)
 		struct handler *h = c->v[r->at++];
 		enum step step;
 
+		if (r->s->timer != NULL && r->s->timer->h != h)
+			continue;
 		if (r->normal_done && h->level == POLICY_NORMAL && !h->observe)
 			continue;
 		step = run_handler(r, h);
@@ -708,6 +710,7 @@ policy_free(struct policy *p)
 	for (size_t i = p->ngens; i-- > 0;)
 		policy_fini_drop(p->gens[i]);
 	for (size_t i = 0; i < p->ngens; i++) {
+		policy_timers_stop(p->gens[i], false);
 		p->gens[i]->policy = NULL;
 		for (struct policy_run *r = p->gens[i]->pool; r != NULL; r = r->next) {
 			if (r->wall_timer != NULL)

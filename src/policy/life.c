@@ -55,11 +55,13 @@ void
 policy_gen_activate(struct policy_gen *g)
 {
 	g->was_active = true;
+	policy_timers_start(g);
 }
 
 void
 policy_gen_retire(struct policy_gen *g)
 {
+	policy_timers_stop(g, false);
 }
 
 /* ---- fini ---- */
@@ -167,7 +169,7 @@ policy_stop(struct policy *p, void (*done)(void *owner), void *owner)
 	for (size_t i = 0; i < n; i++)	/* the list changes below */
 		v[i] = policy_gen_ref(p->gens[i]);
 	for (size_t i = 0; i < n; i++) {
-		policy_gen_retire(v[i]);
+		policy_timers_stop(v[i], true);
 		if (fini_is_owed(v[i])) {
 			policy_gen_ref(v[i]);
 			fini_begin(v[i]);

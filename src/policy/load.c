@@ -416,6 +416,7 @@ policy_gen_unref(struct policy_gen *g)
 		return;
 	if (g->policy != NULL)
 		forget(g->policy, g);
+	policy_timers_free(g);
 	while ((r = g->pool) != NULL) {
 		g->pool = r->next;
 		policy_run_free(r);

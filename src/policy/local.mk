@@ -15,6 +15,7 @@ libsallyport_a_SOURCES += \
 	src/policy/sandbox.c \
 	src/policy/strmatch.c \
 	src/policy/tablib.c \
+	src/policy/timers.c \
 	src/policy/verdict.c src/policy/verdict_int.h \
 	src/policy/verdict_route.c
 check_PROGRAMS += tests/unit/test_policy_engine

@@ -51,6 +51,7 @@ static const unsigned hook_knows[HOOKS] = {
 	[HOOK_LOG] = 0,
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
+	[HOOK_EVERY] = 0,
 };
 
 static const struct {

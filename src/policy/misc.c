@@ -254,7 +254,7 @@ static const struct {
 	const char *name, *what;
 } later[] = {
 	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
-	{ "kv", "the key-value store is" }, { "every", "timers are" }, { "rate", "rate limits are" },
+	{ "kv", "the key-value store is" }, { "rate", "rate limits are" },
 	{ "counter", "counters are" }, { "cache", "caches are" }, { "all", "parallel calls are" },
 	{ "within", "time limits for parts of a handler are" }, { "memo", "memoized functions are" },
 	{ "sts", "MTA-STS lookups are" }, { "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },

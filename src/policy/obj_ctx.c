@@ -1,4 +1,4 @@
-/* ctx: what init and fini are told. */
+/* ctx: what init and fini are told; tick: what a timer of gw.every is. */
 #include "config.h"
 
 #include "policy/objects.h"
@@ -31,4 +31,29 @@ const struct obj_class obj_ctx = {
 		{ NULL, NULL, NULL, NULL },
 	},
 	.tostring = get_reason,
+};
+
+static void
+get_name(lua_State *L, const struct obj *o)
+{
+	lua_pushstring(L, o->s->timer->h->name);
+}
+
+static void
+get_missed(lua_State *L, const struct obj *o)
+{
+	lua_pushinteger(L, (lua_Integer)o->s->timer->missed);
+}
+
+const struct obj_class obj_tick = {
+	.what = "tick",
+	.fields = (const struct obj_field[]){
+		{ "name", get_name, NULL, NULL },
+		{ "missed", get_missed, NULL, NULL },
+		{ "worker", get_worker, NULL, NULL },
+		{ "generation", get_generation, NULL, NULL },
+		{ "note", NULL, NULL, obj_note },
+		{ NULL, NULL, NULL, NULL },
+	},
+	.tostring = get_name,
 };

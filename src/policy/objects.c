@@ -45,6 +45,7 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_BOUNCE_REDACT] = &obj_set,
 	[OBJ_ROUTE] = &obj_route,
 	[OBJ_CTX] = &obj_ctx,
+	[OBJ_TICK] = &obj_tick,
 	[OBJ_MORE] = &obj_list,		/* bounce.recipients */
 };
 
@@ -345,6 +346,9 @@ policy_push_args(lua_State *L, struct policy_run *r)
 	case HOOK_INIT:
 	case HOOK_FINI:
 		policy_push_object(L, OBJ_CTX, 0);
+		return 1;
+	case HOOK_EVERY:
+		policy_push_object(L, OBJ_TICK, 0);
 		return 1;
 	case HOOKS:
 		break;

@@ -21,6 +21,7 @@ enum policy_hook {
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
 	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
 	HOOK_INIT, HOOK_FINI,
+	HOOK_EVERY,		/* the functions of gw.every, each for itself */
 	HOOKS
 };
 const char *policy_hook_name(enum policy_hook h);
@@ -63,6 +64,7 @@ void verdict_fini(struct verdict *v);	/* v may be all zero */
 void verdict_move(struct verdict *to, struct verdict *from);
 
 /* ---- What a hook looks at. Borrowed until the answer or policy_cancel. ---- */
+struct policy_timer;
 struct policy_session {
 	const struct smtp_session_info *info;
 	const struct conf_listener *listener;
@@ -126,6 +128,7 @@ struct policy_subject {
 	const struct policy_result *last;	/* rcpt.last, NULL */
 	const char *event_json;		/* log */
 	const char *reason;		/* init, fini */
+	const struct policy_timer *timer;	/* every: whose turn it is */
 };
 
 /* ---- Sources: read once by the main thread, shared by the workers ---- */

@@ -50,6 +50,27 @@ struct chain {
 	size_t n;
 };
 
+/* ---- gw.every (timers.c) ---- */
+struct policy_timer {
+	struct policy_gen *gen;
+	struct handler *h;
+	int64_t interval_ms, jitter_ms;
+	bool is_node;			/* in the first worker only */
+	struct event *ev;		/* NULL: not running, not to run again */
+	int64_t due_ms;			/* mono, without jitter */
+	uint64_t missed;		/* ticks left out before this one */
+	uint64_t ticket;		/* of a run that waits */
+	uint64_t errors_before;
+	unsigned failures;		/* in a row */
+	struct policy_subject s;
+};
+void policy_timers_start(struct policy_gen *g);
+void policy_timers_stop(struct policy_gen *g, bool at_once);	/* at_once: what runs is ended, too */
+void policy_timers_free(struct policy_gen *g);
+/* How long until the tick after so many failures in a row. */
+int64_t policy_timer_step(int64_t interval_ms, unsigned failures);
+int policy_every(lua_State *L);			/* gw.every */
+
 /* ---- A generation ---- */
 enum { ALLOC_FREE = -1 };
 struct policy_gen {
@@ -73,6 +94,9 @@ struct policy_gen {
 	struct buf *problems;		/* policy_check: collect instead of stopping at the first */
 	int errors;			/* in `problems` */
 	uint64_t instructions_max, steps_max;	/* for each handler */
+
+	struct policy_timer **timers;	/* gw.every; owned */
+	size_t ntimers;
 
 	/* life.c */
 	bool is_ready;			/* init is through: fini is due at the end */
@@ -150,7 +174,7 @@ enum policy_object {	/* what the index means is the object's own affair; mostly 
 	OBJ_HOP, OBJ_HOP_HOST, OBJ_HOP_STS, OBJ_HOP_TLSA, OBJ_HOP_CAPS, OBJ_HOP_TLS, OBJ_HOP_DUTIES,
 	OBJ_HOP_MET, OBJ_HOP_UNMET, OBJ_UNMET,
 	OBJ_RESULT, OBJ_RESULT_HOP, OBJ_LAST, OBJ_BOUNCE, OBJ_BOUNCE_RCPT, OBJ_BOUNCE_REDACT,
-	OBJ_ROUTE, OBJ_EVENT, OBJ_CTX,
+	OBJ_ROUTE, OBJ_EVENT, OBJ_CTX, OBJ_TICK,
 	OBJ_MORE,				/* objects.c may count on from here */
 	OBJ_LIMIT = 64
 };

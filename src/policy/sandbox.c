@@ -610,6 +610,8 @@ policy_gw_open(lua_State *L)
 	policy_rules_register(L);
 	lua_pushcfunction(L, policy_on);
 	lua_setfield(L, -2, "on");
+	lua_pushcfunction(L, policy_every);
+	lua_setfield(L, -2, "every");
 	close_table(L, "gw");
 	lua_pushglobaltable(L);
 	lua_pushvalue(L, -2);

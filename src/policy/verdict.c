@@ -47,6 +47,7 @@ static const unsigned legal[HOOKS] = {	/* policy design section 2 */
 	[HOOK_LOG] = 0,
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
+	[HOOK_EVERY] = 0,
 };
 
 /* What becomes of a hook whose handler failed (I5; policy design sections 2 and 9). NONE: as if
@@ -76,6 +77,7 @@ static const struct outcome {
 	[HOOK_LOG] = { VERDICT_NONE, 0, "", -1 },
 	[HOOK_INIT] = { VERDICT_NONE, 0, "", -1 },	/* the generation is refused */
 	[HOOK_FINI] = { VERDICT_NONE, 0, "", -1 },
+	[HOOK_EVERY] = { VERDICT_NONE, 0, "", -1 },
 };
 
 const char *

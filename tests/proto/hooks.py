@@ -1,4 +1,4 @@
-"""Hooks of policies from outside: init and fini around a generation."""
+"""Hooks of policies from outside: init and fini around a generation, timers."""
 
 import case
 
@@ -83,6 +83,38 @@ def no_start(t):
         t.has(str(e) + "\n".join(gw.log_lines("cannot start")), "did you mean 'reason'?", "what it says")
     else:
         t.check(False, "it started")
+
+
+TIMERS = """
+gw.every { name = "t.node", interval = 0.2, scope = "node", run = function(tick)
+  gw.log.info("%s node " .. tick.worker)
+end }
+gw.every { name = "t.worker", interval = 0.2, jitter = 0.1, run = function(tick)
+  gw.sleep(0.05)
+  gw.log.info("%s worker " .. tick.worker)
+end }
+gw.every { name = "t.fails", interval = 0.2, run = function(tick)
+  gw.dns.nothing(tick.name)
+end }
+"""
+
+
+@case.register("timers-belong-to-a-generation", "F-17")
+def timers(t):
+    """In every worker, or in one; they end when another generation becomes active."""
+    gw = t.gateway(policy=TIMERS % ("one", "one"), over={"service": {"workers": 2}})
+    gw.wait_log("one node 0", count=2)
+    gw.wait_log("one worker 0", count=2)
+    gw.wait_log("one worker 1", count=2)
+    t.eq(gw.log_lines("one node 1"), [], "the worker that was not elected")
+    gw.wait_log("policy timer failed, it goes on later timer=t.fails failures=2 interval_ms=800")
+    gw.policy = TIMERS % ("two", "two")
+    gw.write()
+    reload(gw, "configuration active")
+    gw.wait_log("two worker 1", count=1)
+    before = len(gw.log_lines("policy says.*one "))
+    gw.wait_log("two worker 1", count=4)
+    t.eq(len(gw.log_lines("policy says.*one ")), before, "ticks of the old generation")
 
 
 case.main()

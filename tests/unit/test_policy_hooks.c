@@ -1,6 +1,7 @@
 /* Hooks beside the way of a message: what each takes, what becomes of nil, of a forbidden verdict,
  * an error, an exceeded budget, and of a caller who leaves while the handler waits. */
 #include "policy_fixture.h"
+#include "policy/policy_int.h"
 
 #define ON(hook, body, opts) "gw.on('" hook "', function(...) local ctx = ... " body " end, " \
 	"{ name = 'h', " opts " })\n"
@@ -244,6 +245,177 @@ START_TEST(fini_and_the_end_of_the_engine)
 }
 END_TEST
 
+/* ---- Timers ---- */
+
+#define EVERY(body, opts) "gw.every { name = 'h', interval = 0.1, run = function(tick) " body " end, " opts " }\n"
+
+static const struct every_case {
+	const char *name, *text, *error;
+} every_errors[] = {
+	{ "no table", "gw.every('x')", "expected a table" },
+	{ "two", "gw.every({}, {})", "takes one table" },
+	{ "no name", "gw.every { interval = 1, run = function() end }", "name is missing" },
+	{ "no interval", "gw.every { name = 'a', run = function() end }", "interval is needed" },
+	{ "too short", "gw.every { name = 'a', interval = 0.05, run = function() end }", "interval is needed" },
+	{ "jitter", "gw.every { name = 'a', interval = 1, jitter = 2, run = function() end }", "at most the interval" },
+	{ "scope", "gw.every { name = 'a', interval = 1, scope = 'nod', run = function() end }", "\"worker\" or" },
+	{ "no function", "gw.every { name = 'a', interval = 1 }", "run must be a function" },
+	{ "C function", "gw.every { name = 'a', interval = 1, run = print }", "run must be a function" },
+	{ "wall", "gw.every { name = 'a', interval = 1, wall = 61, run = function() end }", "at most 60" },
+	{ "typo", "gw.every { name = 'a', intervall = 1, run = function() end }", "did you mean 'interval'?" },
+	{ "twice", "gw.every { name = 'a', interval = 1, run = function() end }\n"
+	    "gw.on('mail', function() end, { name = 'a' })", "already used" },
+	{ "as a hook", "gw.on('every', function() end, { name = 'a' })", "there is no hook 'every'" },
+};
+
+START_TEST(every_wrong)
+{
+	struct fix f;
+
+	ck_assert_msg(!fix_try(&f, every_errors[_i].text), "%s", every_errors[_i].name);
+	ck_assert_msg(strstr(f.err.text, every_errors[_i].error) != NULL, "%s: %s", every_errors[_i].name,
+	    f.err.text);
+	fix_fini(&f);
+}
+END_TEST
+
+static size_t
+count(const char *what)
+{
+	size_t n = 0;
+
+	for (const char *p = fix_log; (p = strstr(p, what)) != NULL; p++)
+		n++;
+	return n;
+}
+
+/* What becomes of a run; after all of them it goes on. */
+static const struct tick_case {
+	const char *name, *text, *levels, *log;
+	bool fails;
+} ticks[] = {
+	{ "nil", EVERY("gw.log.info('tick ' .. tick.name)", ""), NULL, "tick h", false },
+	{ "error", EVERY("gw.log.info('tick') error('boom')", ""), NULL, "boom", true },
+	{ "verdict", EVERY("return gw.accept {}", ""), NULL, "is not a verdict for the hook 'every'", true },
+	{ "string", EVERY("return 'x'", ""), NULL, "returned a string", true },
+	{ "budget", EVERY("while true do end", ""), NULL, "limit.instructions", true },
+	{ "waits", EVERY("gw.sleep(0.01) gw.log.info('slept')", ""), NULL, "slept", false },
+	{ "waits too long", EVERY("gw.sleep(5)", "wall = 0.02"), NULL, "limit.wall", true },
+	{ "advisory by configuration", EVERY("error('boom')", ""), "advisory", "outcome=none", true },
+	{ "observe", EVERY("error('boom')", "observe = true"), NULL, "outcome=none", true },
+	{ "jitter", EVERY("gw.log.info('tick ' .. tick.missed)", "jitter = 0.05"), NULL, "tick 0", false },
+	{ "node", EVERY("gw.log.info('tick ' .. tick.worker)", "scope = 'node'"), NULL, "tick 0", false },
+};
+
+START_TEST(every)
+{
+	const struct tick_case *c = &ticks[_i];
+	struct fix f;
+
+	start(&f, c->text, c->levels);
+	ck_assert_int_eq(init_answers, 1);
+	TURN_UNTIL(&f, count(c->log) >= 2);
+	ck_assert_msg((strstr(fix_log, "it goes on later timer=h failures=2 interval_ms=400") != NULL) == c->fails,
+	    "%s: %s", c->name, fix_log);
+	fix_fini(&f);
+}
+END_TEST
+
+/* Each has its own; they do not run each other's. */
+START_TEST(every_for_itself)
+{
+	struct fix f;
+
+	start(&f, "gw.every { name = 'a', interval = 0.1, run = function() gw.log.info('a ticks') end }\n"
+	    "gw.every { name = 'b', interval = 3600, run = function() gw.log.info('b ticks') end }\n", NULL);
+	TURN_UNTIL(&f, count("a ticks") >= 2);
+	ck_assert_uint_eq(count("b ticks"), 0);
+	fix_fini(&f);
+}
+END_TEST
+
+/* A run longer than the interval: never two at once, and the ticks in between are counted once. */
+START_TEST(every_coalesces)
+{
+	struct fix f;
+
+	start(&f, EVERY("gw.log.info('begins ' .. tick.missed) gw.sleep(0.35) gw.log.info('ends')", ""), NULL);
+	TURN_UNTIL(&f, count("ends") >= 2);
+	ck_assert_uint_eq(count("begins") - count("ends") <= 1, 1);
+	ck_assert_msg(strstr(fix_log, "begins 0") != NULL, "%s", fix_log);
+	ck_assert_msg(strstr(fix_log, "begins 3") != NULL || strstr(fix_log, "begins 4") != NULL ||
+	    strstr(fix_log, "begins 5") != NULL, "%s", fix_log);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(every_recovers)
+{
+	struct fix f;
+
+	start(&f, "local n = 0\n" EVERY("n = n + 1 if n < 3 then error('boom') end gw.log.info('fine')", ""), NULL);
+	TURN_UNTIL(&f, count("fine") >= 3);
+	ck_assert_uint_eq(count("boom"), 2);
+	ck_assert_uint_eq(count("it goes on later"), 2);
+	fix_fini(&f);
+}
+END_TEST
+
+START_TEST(every_backs_off)
+{
+	ck_assert_int_eq(policy_timer_step(1000, 0), 1000);
+	ck_assert_int_eq(policy_timer_step(1000, 1), 2000);
+	ck_assert_int_eq(policy_timer_step(1000, 6), 64000);
+	ck_assert_int_eq(policy_timer_step(1000, 1000000), 64000);
+	ck_assert_int_eq(policy_timer_step(3000000, 1), 3600000);
+	ck_assert_int_eq(policy_timer_step(86400000, 5), 86400000);
+}
+END_TEST
+
+/* Another generation is active: no tick any more, but what runs ends. At the worker's end it is cut. */
+START_TEST(every_stops)
+{
+	struct fix f;
+
+	start(&f, EVERY("gw.log.info('begins') gw.sleep(0.2) gw.log.info('ends')", ""), NULL);
+	TURN_UNTIL(&f, count("begins") == 1);
+	policy_gen_retire(f.g);
+	TURN_UNTIL(&f, count("ends") == 1);
+	for (int i = 0; i < 100; i++)
+		turn(&f);
+	ck_assert_uint_eq(count("begins"), 1);
+	fix_fini(&f);
+
+	start(&f, EVERY("gw.log.info('begins') gw.sleep(0.2) gw.log.info('ends')", ""), NULL);
+	TURN_UNTIL(&f, count("begins") == 1);
+	policy_stop(f.p, on_stopped, &f);
+	ck_assert(stopped);
+	for (int i = 0; i < 150; i++)
+		turn(&f);
+	ck_assert_uint_eq(count("ends"), 0);
+	fix_fini(&f);
+
+	start(&f, EVERY("gw.log.info('begins') gw.sleep(5)", ""), NULL);
+	TURN_UNTIL(&f, count("begins") == 1);
+	fix_fini(&f);
+}
+END_TEST
+
+/* In a worker that was not elected. */
+START_TEST(every_node_elsewhere)
+{
+	struct fix f;
+
+	fix_load(&f, EVERY("gw.log.info('ticks')", "scope = 'node'"));
+	f.p->worker = 1;
+	policy_gen_activate(f.g);
+	for (int i = 0; i < 100; i++)
+		turn(&f);
+	ck_assert_uint_eq(count("ticks"), 0);
+	fix_fini(&f);
+}
+END_TEST
+
 UNIT_MAIN("policy_hooks",
 	tcase_add_loop_test(tc, init, 0, NELEMS(inits));
 	tcase_add_test(tc, init_cancelled);
@@ -251,4 +423,12 @@ UNIT_MAIN("policy_hooks",
 	tcase_add_test(tc, fini_says_why);
 	tcase_add_test(tc, fini_is_ended);
 	tcase_add_test(tc, fini_and_the_end_of_the_engine);
+	tcase_add_loop_test(tc, every_wrong, 0, NELEMS(every_errors));
+	tcase_add_loop_test(tc, every, 0, NELEMS(ticks));
+	tcase_add_test(tc, every_for_itself);
+	tcase_add_test(tc, every_coalesces);
+	tcase_add_test(tc, every_recovers);
+	tcase_add_test(tc, every_backs_off);
+	tcase_add_test(tc, every_stops);
+	tcase_add_test(tc, every_node_elsewhere);
 )
