@@ -95,7 +95,8 @@ static void
 refuse(struct reception *r, enum smtp_do what, int code, const char *status, const char *text,
     const char *why, const char *handler)
 {
-	static const char *const stages[] = { "connect", "tls", "helo", "mail", "rcpt", "data", "message" };
+	static const char *const stages[] = { "connect", "tls", "helo", "mail", "rcpt", "data", "header",
+		"message" };
 	static struct log_gate gate = { .kind = "refused" };
 	struct smtp_verdict v = { .what = what };
 	const struct msg *m = r->msg;
@@ -253,6 +254,16 @@ read_tls_required(struct reception *r)
 		m->tls_no = TLS_NO_IGNORED;
 }
 
+/* TLS-Required is known here already; what it comes to is read again with the whole message. */
+static void
+ask_header(struct reception *r, struct slice header)
+{
+	r->header = header;
+	read_tls_required(r);
+	r->subject = (struct policy_subject){ .rcpt = -1, .header = header, .rcpt_state = "new" };
+	ask_policy(r, HOOK_HEADER);
+}
+
 static void
 ask_message(struct reception *r)
 {
@@ -407,6 +418,18 @@ take_verdict(struct reception *r, struct verdict *v)
 		answer(r, &sv);
 		return;
 	}
+	case SMTP_ASK_DATA: {
+		struct smtp_verdict sv = { .what = SMTP_GO, .wants_header = policy_gen_has(r->g->gen, HOOK_HEADER) };
+
+		answer(r, &sv);
+		return;
+	}
+	case SMTP_ASK_HEADER: {
+		struct smtp_verdict sv = { .what = SMTP_GO, .wants_body = r->subject.wants_body };
+
+		answer(r, &sv);
+		return;
+	}
 	default:
 		go(r);
 	}
@@ -497,6 +520,9 @@ ask(void *owner, uint64_t session_id, uint32_t ticket, const struct smtp_questio
 		break;
 	case SMTP_ASK_DATA:
 		ask_policy(r, HOOK_DATA);
+		break;
+	case SMTP_ASK_HEADER:
+		ask_header(r, q->header);
 		break;
 	case SMTP_ASK_MESSAGE:
 		ask_message(r);

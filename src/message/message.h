@@ -60,6 +60,9 @@ struct message_writer *message_writer_new(const struct message_writer_limits *li
  * counted. */
 void message_writer_add(struct message_writer *w, const char *p, size_t n);
 enum write_status message_writer_status(const struct message_writer *w, struct err *err);
+/* The start of the body stays in memory, also when the rest goes to a file: as much as there would be
+ * in memory without. For content_body_peek. */
+void message_writer_keep_start(struct message_writer *w);
 size_t message_writer_memory(const struct message_writer *w);	/* octets it holds in memory now */
 uint64_t message_writer_size(const struct message_writer *w);
 /* True once the empty line after the header has been seen. */
@@ -71,7 +74,7 @@ struct slice message_writer_header(const struct message_writer *w);
  * WRITE_OK. */
 struct content *message_writer_finish(struct message_writer *w, unsigned *flags_out, struct err *err);
 void message_writer_free(struct message_writer *w);
-/* Up to `max` octets of the body that follow the header, from memory; for policy previews. */
+/* Up to `max` octets of the body that follow the header, as far as they are in memory; for policies. */
 struct slice content_body_peek(const struct content *c, size_t max);
 
 /* ---- Trace (RFC 5321 4.4, RFC 3848, RFC 8314 4.3; M-180 to M-184). ---- */

@@ -50,12 +50,13 @@ content_from_memory(char *mem, size_t n, size_t header_size)
 struct slice
 content_body_peek(const struct content *c, size_t max)
 {
+	const char *at = c == NULL ? NULL : c->mem != NULL ? c->mem : c->head;
 	size_t n;
 
-	if (c == NULL || c->mem == NULL)
+	if (at == NULL || (c->mem == NULL && c->head_size < c->header_size))
 		return (struct slice){ "", 0 };
-	n = (size_t)(c->size - c->header_size);
-	return (struct slice){ c->mem + c->header_size, n < max ? n : max };
+	n = (size_t)((c->mem != NULL ? c->size : c->head_size) - c->header_size);
+	return (struct slice){ at + c->header_size, n < max ? n : max };
 }
 
 /* ---- small lists ---- */

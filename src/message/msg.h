@@ -44,6 +44,7 @@ struct content {
 	uint64_t header_size;	/* octets up to and including the empty line (or all) */
 	char *mem;		/* all of it, when it is in memory; else NULL */
 	char *head;		/* the header section (header_size octets) when mem is NULL */
+	size_t head_size;	/* octets of head: more than the header where the body's start was wanted */
 	int fd;			/* an unlinked file with all of it, or -1 */
 };
 struct content *content_ref(struct content *c);

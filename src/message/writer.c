@@ -36,7 +36,7 @@ struct message_writer {
 	char *mem;		/* all of it; with a file: the header section */
 	size_t len, cap;
 
-	bool has_header;
+	bool has_header, keeps_start;
 	size_t header_size;
 	size_t line_at;		/* header: where the line that is not complete begins, in mem */
 	size_t seen;		/* header: mem before this has been searched for LF */
@@ -164,7 +164,8 @@ open_unlinked(const char *dir)
 	return fd;
 }
 
-/* From memory to a file; the header stays where it is, too. */
+/* From memory to a file; the header stays where it is, too, and with keeps_start what is there of the
+ * body. */
 static bool
 spill(struct message_writer *w)
 {
@@ -177,7 +178,9 @@ spill(struct message_writer *w)
 		return false;
 	w->out_cap = w->memory_bytes < FILE_BUFFER ? w->memory_bytes : FILE_BUFFER;
 	w->out = xmalloc(w->out_cap);
-	w->len = w->cap = w->header_size;
+	if (!w->keeps_start)
+		w->len = w->header_size;
+	w->cap = w->len;
 	mem = realloc(w->mem, w->cap == 0 ? 1 : w->cap);
 	if (mem != NULL)
 		w->mem = mem;
@@ -375,6 +378,12 @@ message_writer_add(struct message_writer *w, const char *p, size_t n)
 	w->last = p[n - 1];
 }
 
+void
+message_writer_keep_start(struct message_writer *w)
+{
+	w->keeps_start = true;
+}
+
 enum write_status
 message_writer_status(const struct message_writer *w, struct err *err)
 {
@@ -453,6 +462,7 @@ message_writer_finish(struct message_writer *w, unsigned *flags_out, struct err 
 		w->fd = -1;
 		/* Policies look at the header of a message of any size. */
 		c->head = w->mem;
+		c->head_size = w->len;
 		w->mem = NULL;
 		w->len = w->cap = 0;
 	}

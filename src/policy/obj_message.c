@@ -119,7 +119,20 @@ get_auth_results(lua_State *L, const struct obj *o)
 static void
 get_body_mode(lua_State *L, const struct obj *o)
 {
-	obj_not_available(L, "message.body_mode");
+	lua_pushstring(L, o->s->wants_body ? "inspect" : "stream");
+}
+
+/* Only while the body is still to come. */
+static void
+set_body_mode(lua_State *L, const struct obj *o)
+{
+	static const char *const modes[] = { "stream", "inspect", NULL };
+	int mode = luaL_checkoption(L, 3, NULL, modes);
+
+	if (o->r->hook != HOOK_HEADER)
+		luaL_error(L, "message.body_mode is set at hook header, not at %s", policy_hook_name(o->r->hook));
+	if (mode == 1 && policy_change_check(L, "message.body_mode"))
+		o->s->wants_body = true;	/* what another handler wants to see stays */
 }
 
 const char *
@@ -333,7 +346,7 @@ content_of(lua_State *L, const struct obj *o, const char *what)
 
 #define PREVIEW_MAX (256u * 1024)
 
-/* body_preview(n) -> up to n octets of the body. Empty for a message too big for memory. */
+/* body_preview(n) -> up to n octets of the body, as far as it is in memory. */
 static int
 m_body_preview(lua_State *L)
 {
@@ -430,7 +443,7 @@ const struct obj_class obj_message = {
 		{ "tags", get_tags, NULL, NULL },
 		{ "vars", get_vars, NULL, NULL },
 		{ "auth_results", get_auth_results, NULL, NULL },
-		{ "body_mode", get_body_mode, NULL, NULL },
+		{ "body_mode", get_body_mode, set_body_mode, NULL },
 		{ "each_recipient", NULL, NULL, m_each_recipient },
 		{ "header", NULL, NULL, m_header },
 		{ "header_raw", NULL, NULL, m_header_raw },

@@ -297,6 +297,7 @@ policy_push_args(lua_State *L, struct policy_run *r)
 		return 2;
 	case HOOK_MAIL:
 	case HOOK_DATA:
+	case HOOK_HEADER:
 	case HOOK_MESSAGE:
 		policy_push_object(L, OBJ_SESSION, 0);
 		policy_push_object(L, OBJ_MESSAGE, 0);

@@ -16,7 +16,8 @@
 #include "trust/trust.h"
 
 enum policy_hook {
-	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_MESSAGE,
+	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_HEADER,
+	HOOK_MESSAGE,
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
 	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
@@ -118,6 +119,7 @@ struct policy_subject {
 	const char *relay;		/* rcpt: "local" "allowed" "denied" */
 	struct slice header;		/* header octets, when known (message, bounce) */
 	const struct content *content;	/* for body_preview; NULL */
+	bool wants_body;		/* out, header: body_mode = "inspect" */
 	const char *name;		/* helo */
 	const char *domain;		/* tls_policy */
 	const struct route *route;	/* tls_policy, route (the configured one) */

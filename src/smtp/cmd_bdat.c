@@ -129,16 +129,8 @@ chunk_begin(struct smtp_session *s)
 void
 chunk_refuse_by(struct smtp_session *s, const struct smtp_verdict *v)
 {
-	struct smtp_reply r;
-	struct buf line;
-	char *text;
+	char *text = refusal_text(v);
 
-	verdict_refusal(&r, v);
-	buf_init(&line, 64 * 1024);
-	smtp_reply_format(&line, &r);
-	if (line.len >= 2)
-		line.len -= 2;	/* say() adds the CRLF */
-	text = buf_take(&line);
 	chunk_spoil(s);
 	chunk_swallow(s, s->chunk.left, text, ST_BDAT);
 	free(text);
@@ -183,12 +175,15 @@ chunk_step_input(struct smtp_session *s)
 			return false;
 		if (s->chunk.reply == NULL) {
 			s->tx.octets += n;
-			message_writer_add(s->tx.writer, in.p, n);
+			if (s->tx.refusal == NULL)
+				message_writer_add(s->tx.writer, in.p, n);
 		}
 		net_consume(s->conn, n);
 		s->window_octets += n;
 		s->chunk.left -= n;
 	}
+	if (s->chunk.reply == NULL && header_ask(s, s->chunk.left == 0 && s->chunk.last))
+		return true;
 	if (s->chunk.left == 0)
 		chunk_end(s);
 	return true;

@@ -33,7 +33,7 @@ data_open(struct smtp_session *s)
 static void
 data_go(struct smtp_session *s, const struct smtp_verdict *v)
 {
-	(void)v;
+	s->tx.wants_header = v->wants_header;
 	data_open(s);
 	if (s->tx.is_bdat) {
 		chunk_begin(s);
@@ -62,7 +62,8 @@ keep(void *arg, const char *p, size_t n)
 	struct smtp_session *s = arg;
 
 	s->tx.octets += n;
-	message_writer_add(s->tx.writer, p, n);
+	if (s->tx.refusal == NULL)
+		message_writer_add(s->tx.writer, p, n);
 }
 
 /* Nothing was kept since the limit, and the client had its chance to finish. */
@@ -102,7 +103,7 @@ data_step_input(struct smtp_session *s)
 		session_too_big(s);
 		return false;
 	}
-	if (done)
+	if (!header_ask(s, done) && done)
 		message_end(s);
 	return true;
 }
@@ -132,6 +133,50 @@ content_error(struct smtp_session *s)
 	return "452 4.3.1 No room to store the message, try again later";
 }
 
+/* ---- The header, with the body still to come ---- */
+
+/* What is wrong with the body does not matter here, or it would matter how the octets came. */
+bool
+header_ask(struct smtp_session *s, bool at_end)
+{
+	struct err err;
+
+	if (!s->tx.wants_header || s->tx.header_asked)
+		return false;
+	if (!message_writer_has_header(s->tx.writer) &&
+	    (!at_end || message_writer_status(s->tx.writer, &err) != WRITE_OK))
+		return false;
+	s->tx.header_asked = true;
+	s->tx.at_end = at_end;
+	session_ask(s, &header_step, SLICE(""));
+	return true;
+}
+
+static void
+header_go(struct smtp_session *s, const struct smtp_verdict *v)
+{
+	if (v->wants_body)
+		message_writer_keep_start(s->tx.writer);
+	if (s->tx.at_end)
+		message_end(s);
+}
+
+/* Told now, it would be taken for the reply to something else (RFC 5321 4.1.1.4). A chunk that is not
+ * the last has a reply of its own. */
+static void
+header_no(struct smtp_session *s, const struct smtp_verdict *v)
+{
+	if (s->tx.is_bdat && !s->chunk.last) {
+		chunk_refuse_by(s, v);
+		return;
+	}
+	s->tx.refusal = refusal_text(v);
+	if (s->tx.at_end)
+		message_end(s);
+}
+
+const struct smtp_step header_step = { SMTP_ASK_HEADER, header_go, header_no };
+
 /* ---- The end of a message ---- */
 static char *
 make_trace(struct smtp_session *s)
@@ -156,7 +201,7 @@ void
 message_end(struct smtp_session *s)
 {
 	struct msg *m = s->tx.msg;
-	const char *error = content_error(s);
+	const char *error = s->tx.refusal != NULL ? s->tx.refusal : content_error(s);
 	struct err err = { "" };
 	unsigned flags = 0;
 

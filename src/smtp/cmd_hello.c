@@ -56,8 +56,6 @@ tls_go(struct smtp_session *s, const struct smtp_verdict *v)
 static void
 tls_no(struct smtp_session *s, const struct smtp_verdict *v)
 {
-	struct smtp_reply r;
-	struct buf line;
 	char *text;
 
 	if (s->conf->implicit_tls) {
@@ -65,12 +63,7 @@ tls_no(struct smtp_session *s, const struct smtp_verdict *v)
 		return;
 	}
 	/* Nothing was asked, so nothing is said now; 554 to everything but QUIT (N-24). */
-	verdict_refusal(&r, v);
-	buf_init(&line, 64 * 1024);
-	smtp_reply_format(&line, &r);
-	if (line.len >= 2)
-		line.len -= 2;	/* say() adds the CRLF */
-	text = buf_take(&line);
+	text = refusal_text(v);
 	session_shut_out(s, text);
 	free(text);
 }

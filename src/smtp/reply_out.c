@@ -99,3 +99,17 @@ session_flush(struct smtp_session *s)
 	s->is_urgent = false;
 	s->is_blocked = net_out_len(s->conn) > NET_OUT_HIGH;
 }
+
+char *
+refusal_text(const struct smtp_verdict *v)
+{
+	struct smtp_reply r;
+	struct buf line;
+
+	verdict_refusal(&r, v);
+	buf_init(&line, 64 * 1024);
+	smtp_reply_format(&line, &r);
+	if (line.len >= 2)
+		line.len -= 2;	/* say() adds the CRLF */
+	return buf_take(&line);
+}

@@ -142,6 +142,7 @@ tx_reset(struct smtp_session *s)
 
 	message_writer_free(tx->writer);
 	msg_unref(tx->msg);
+	free(tx->refusal);
 	memset(tx, 0, sizeof *tx);
 	if (was_open)
 		s->ops->reset(s->owner, s->info.id);
@@ -273,6 +274,7 @@ session_ask(struct smtp_session *s, const struct smtp_step *step, struct slice h
 		.stage = step->stage, .session = s, .info = &s->info, .helo = helo,
 		/* A second EHLO may come inside a transaction, which then is none of its business. */
 		.msg = step->stage >= SMTP_ASK_MAIL ? s->tx.msg : NULL,
+		.header = step->stage == SMTP_ASK_HEADER ? message_writer_header(s->tx.writer) : SLICE(""),
 	};
 	struct smtp_verdict v, *early;
 	enum smtp_ask when;
@@ -282,6 +284,7 @@ session_ask(struct smtp_session *s, const struct smtp_step *step, struct slice h
 	 * worth clearing. */
 	v.what = SMTP_REFUSE;
 	v.hide_ext = 0;
+	v.wants_header = v.wants_body = false;
 	v.reply.code = 0;
 	v.reply.status[0] = v.reply.text[0] = '\0';
 	s->question = step;

@@ -115,6 +115,8 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
  * and the end); at TLS after STARTTLS it is said to every command but QUIT. */
 enum smtp_stage {
 	SMTP_ASK_CONNECT, SMTP_ASK_TLS, SMTP_ASK_HELO, SMTP_ASK_MAIL, SMTP_ASK_RCPT, SMTP_ASK_DATA,
+	SMTP_ASK_HEADER,	/* only if wanted: the header is complete; a refusal is said at the end of data,
+				 * and with BDAT behind the chunk */
 	SMTP_ASK_MESSAGE,	/* end of data: content complete; commit, then answer */
 };
 enum smtp_ask { SMTP_NOW, SMTP_LATER };
@@ -125,6 +127,8 @@ struct smtp_verdict {
 	 * other code stands for the built-in reply: 451 4.3.0, 421 4.3.0, 250 2.0.0. */
 	struct smtp_reply reply;
 	unsigned hide_ext;		/* HELO: SMTP_EXT_* not to list (may hide, never add) */
+	bool wants_header;		/* DATA: HEADER is to be asked, too */
+	bool wants_body;		/* HEADER: the start of the body stays in memory (content.head) */
 };
 /* A session in numbers and text, for the owner to read. Lives as long as the session. */
 struct smtp_session_info {
@@ -148,6 +152,7 @@ struct smtp_question {		/* lives during the call */
 	 * and is taken out again when refused. At MESSAGE content is set. */
 	struct msg *msg;
 	struct slice helo;		/* HELO */
+	struct slice header;		/* HEADER: until it is answered */
 };
 struct smtp_session_ops {
 	/* SMTP_NOW with *v filled in, or SMTP_LATER and one smtp_session_verdict() to come. */

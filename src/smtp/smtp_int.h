@@ -57,6 +57,10 @@ struct smtp_tx {
 	unsigned overshoot;		/* recipients refused for their number */
 	bool is_open;			/* MAIL got its GO: the owner hears of the end */
 	bool is_bdat;			/* content comes in chunks */
+	bool wants_header, header_asked;
+	bool at_end;			/* HEADER was asked when all content was there */
+	char *refusal;			/* at HEADER: the reply to the end of data, without CRLF; the body is
+					 * read away */
 	bool is_spoiled;		/* a chunk was refused: only RSET or EHLO helps (RFC 3030 2) */
 };
 
@@ -189,7 +193,7 @@ void session_flush(struct smtp_session *s);
 bool command_step(struct smtp_session *s);	/* false: needs more input */
 
 /* cmd_*.c */
-extern const struct smtp_step hello_step, mail_step, rcpt_step, data_step, message_step;
+extern const struct smtp_step hello_step, mail_step, rcpt_step, data_step, header_step, message_step;
 bool hello_check(struct smtp_session *s, struct smtp_args *a);
 void ehlo_proceed(struct smtp_session *s, struct smtp_args *a);
 void helo_proceed(struct smtp_session *s, struct smtp_args *a);
@@ -210,6 +214,11 @@ bool data_step_input(struct smtp_session *s);	/* ST_DATA reads */
 bool content_has_memory(struct smtp_session *s);	/* false: the session has ended */
 void session_too_big(struct smtp_session *s);	/* 552, and the end */
 void message_end(struct smtp_session *s);
+/* Content came in: true when the owner is asked about the header now, and `at_end` is then carried out
+ * by its answer. */
+bool header_ask(struct smtp_session *s, bool at_end);
+/* A refusal as say() wants it; heap. */
+char *refusal_text(const struct smtp_verdict *v);
 bool bdat_check(struct smtp_session *s, struct smtp_args *a);
 void bdat_proceed(struct smtp_session *s, struct smtp_args *a);
 void chunk_begin(struct smtp_session *s);	/* after the owner's GO at DATA */

@@ -129,6 +129,8 @@ answer(struct run *r, enum smtp_stage stage, struct smtp_verdict *v)
 
 	v->what = k < 160 ? SMTP_GO : k < 250 ? SMTP_REFUSE : SMTP_DROP;
 	v->hide_ext = k >= 100 && k < 160 ? k * 77 : 0;
+	v->wants_header = k % 3 == 0;
+	v->wants_body = k % 2 == 0;
 	v->reply.code = 0;
 	if (k >= 200)
 		smtp_reply_set(&v->reply, codes[k & 7], k & 8 ? "5.7.1" : "", "%s", hostile);

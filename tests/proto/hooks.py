@@ -1,4 +1,4 @@
-"""Hooks of policies from outside: init and fini around a generation, timers."""
+"""Hooks of policies from outside: init and fini around a generation, timers, header."""
 
 import case
 
@@ -115,6 +115,149 @@ def timers(t):
     before = len(gw.log_lines("policy says.*one "))
     gw.wait_log("two worker 1", count=4)
     t.eq(len(gw.log_lines("policy says.*one ")), before, "ticks of the old generation")
+
+
+HEADER = """
+local drop = gw.drop       -- so that the check at loading does not see it
+gw.on("header", function(session, message)
+  local what = message:header("X-Do")
+  if what == "reject" then return gw.reject { text = "Not this header" } end
+  if what == "defer" then return gw.defer { text = "Not now" } end
+  if what == "error" then error("cannot decide header") end
+  if what == "loop" then while true do end end
+  if what == "drop" then return drop {} end
+  if what == "string" then return "reject" end
+  if what == "wait" then gw.sleep(0.1) end
+  if what == "long" then gw.log.info("long begins") gw.sleep(3) gw.log.info("long ends") end
+  if what == "body" then message:body_preview(1) end
+  if what == "inspect" then message.body_mode = "inspect" end
+  message:set_header("X-Seen", "by header: " .. message:subject())
+end, { name = "header.do" })
+gw.on("message", function(session, message)
+  if message.size > 300000 then
+    gw.log.info("preview of " .. message:header("X-Do") .. " " .. #message:body_preview(262144))
+  end
+end, { name = "header.look" })
+"""
+# What X-Do says to what comes back.
+HEADER_SAYS = (("reject", 550, "5.7.1"), ("defer", 451, "4.7.1"), ("error", 451, "4.3.0"), ("loop", 451, "4.3.0"),
+               ("drop", 451, "4.3.0"), ("string", 451, "4.3.0"), ("body", 451, "4.3.0"), ("nothing", 250, "2.0.0"),
+               ("wait", 250, "2.0.0"))
+
+
+def with_do(what, body=b"body\r\n"):
+    return (f"From: a@client.example\r\nTo: b@gw.example\r\nSubject: {what}\r\nX-Do: {what}\r\n\r\n").encode() + body
+
+
+def begin(c):
+    c.cmd("MAIL FROM:<a@client.example>", 250)
+    c.cmd("RCPT TO:<b@gw.example>", 250)
+
+
+def by_data(t, c, content, cut=None):
+    begin(c)
+    c.cmd("DATA", 354)
+    c.raw(content + b".\r\n", chunk=cut)
+    return c.read_reply()
+
+
+def by_one_chunk(t, c, content, cut=None):
+    begin(c)
+    c.raw(b"BDAT %d LAST\r\n" % len(content) + content, chunk=cut)
+    return c.read_reply()
+
+
+def by_chunks(t, c, content, cut=None):
+    """The header and the first octet of the body in one chunk, the rest in another."""
+    begin(c)
+    n = content.index(b"\r\n\r\n") + 5
+    c.raw(b"BDAT %d\r\n" % n + content[:n], chunk=cut)
+    reply = c.read_reply()
+    c.raw(b"BDAT %d LAST\r\n" % (len(content) - n) + content[n:], chunk=cut)
+    last = c.read_reply()
+    if reply.code != 250:
+        t.eq(last.code, 503, "the chunk behind a refused one")
+        c.cmd("RSET", 250)
+        return reply
+    return last
+
+
+@case.register("header-refuses-before-the-body", "X-63", "I5")
+def header_refuses(t):
+    """What the hook says is the reply to the end of data, or to the chunk; the session goes on."""
+    hop = t.nexthop()
+    gw = t.gateway(hop_port=hop.port, policy=HEADER, over={"limits": {"errors": 1000, "soft_errors": 0}})
+    c = t.client(gw)
+    c.ehlo()
+    good = 0
+    for way in (by_data, by_one_chunk, by_chunks):
+        for cut in (None, 1):
+            for what, code, status in HEADER_SAYS:
+                reply = way(t, c, with_do(what), cut)
+                t.eq((reply.code, reply.status), (code, status), f"{what} {way.__name__} {cut}: {reply}")
+                good += code == 250
+    t.eq(by_data(t, c, with_do("reject", b"")).code, 550, "without a body")
+    t.eq(by_data(t, c, b"Subject: x\r\nX-Do: reject\r\n").code, 550, "without the empty line")
+    # The refusal is made when the header is there, and said when the body has been.
+    begin(c)
+    c.cmd("DATA", 354)
+    before = len(gw.log_lines("refused .*stage=header"))
+    c.raw(with_do("reject"))
+    gw.wait_log("refused .*stage=header", count=before + 1)
+    c.raw(b"more\r\n" * 1000 + b".\r\nNOOP\r\n")
+    t.eq(c.read_reply().text, "5.7.1 Not this header", "the reply to the end of data")
+    t.eq(c.read_reply().code, 250, "the reply to NOOP")
+    c.quit()
+    hop.wait_messages(good)
+    gw.wait_queue_empty()
+    t.eq(len(hop.messages), good, "messages that went through")
+    t.eq({m.header("X-Seen") for m in hop.accepted}, {"by header: nothing", "by header: wait"}, "the change")
+    gw.wait_log("policy failed hook=header .*cannot decide header")
+    gw.wait_log("policy failed hook=header .*gw.drop is not a verdict for the hook 'header'")
+
+
+@case.register("header-with-nobody-to-answer", "X-63")
+def header_nobody(t):
+    """The client leaves while the hook waits, or the gateway stops: nothing is queued, nothing goes on."""
+    hop = t.nexthop()
+    gw = t.gateway(hop_port=hop.port, policy=HEADER, over={"limits": {"shutdown": "1s"}})
+
+    def wait_in_hook(count):
+        c = t.client(gw)
+        c.ehlo()
+        begin(c)
+        c.cmd("DATA", 354)
+        c.raw(with_do("long"))
+        gw.wait_log("long begins", count=count)
+        return c
+
+    wait_in_hook(1).close()
+    gw.wait_log("session ended")
+    t.eq(gw.queue(), [], "the queue")
+    c = t.client(gw)
+    c.ehlo()
+    t.eq(by_data(t, c, with_do("nothing")).code, 250, "the next client")
+    before = len(gw.log_lines("long ends"))
+    wait_in_hook(2)
+    gw.stop()
+    t.eq(len(gw.log_lines("long ends")), before, "a handler that the end of the gateway met")
+    t.eq(gw.log_lines("policy failed"), [], "failures")
+
+
+@case.register("body-mode-keeps-the-start", "X-63")
+def body_mode(t):
+    """Of a message too large for memory nothing can be looked at, unless the header hook wants to."""
+    hop = t.nexthop()
+    gw = t.gateway(hop_port=hop.port, policy=HEADER)
+    c = t.client(gw)
+    c.ehlo()
+    for what in ("nothing", "inspect"):
+        t.eq(by_data(t, c, with_do(what, b"a line of text\r\n" * 30000)).code, 250, what)
+    t.has(gw.wait_log("preview of nothing")[0], "preview of nothing 0", "as always")
+    found = int(gw.wait_log("preview of inspect")[0].split("inspect ")[1].split('"')[0])
+    t.check(100000 < found <= 262144, f"{found} octets with inspect")
+    hop.wait_messages(2)
+    t.eq({len(m.data) > 480000 for m in hop.accepted}, {True}, "both are whole")
 
 
 case.main()

@@ -241,7 +241,7 @@ world_for(struct world *w, enum policy_hook hook)
 		s->rcpt = 0;
 	if (hook == HOOK_RCPT)
 		s->relay = "allowed";
-	if (hook == HOOK_MESSAGE || hook == HOOK_BOUNCE || hook == HOOK_DSN)
+	if (hook == HOOK_HEADER || hook == HOOK_MESSAGE || hook == HOOK_BOUNCE || hook == HOOK_DSN)
 		s->header = slice_of(world_header);
 	if (hook == HOOK_MESSAGE)
 		s->content = w->msg->content;

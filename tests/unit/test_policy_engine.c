@@ -536,6 +536,7 @@ static const struct outcome_case {
 	{ "tls_policy", VERDICT_DEFER, 451 }, { "attempt", VERDICT_DEFER, 451 }, { "ehlo", VERDICT_DEFER, 451 },
 	{ "unmet", VERDICT_NONE, 0 }, { "result", VERDICT_NONE, 0 }, { "bounce", VERDICT_NONE, 0 },
 	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 },
+	{ "header", VERDICT_DEFER, 451 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
 };
 
 START_TEST(failure_outcome)

@@ -416,6 +416,225 @@ START_TEST(every_node_elsewhere)
 }
 END_TEST
 
+/* ---- Hooks of reception ---- */
+
+static const struct made {
+	const char *text;
+	enum verdict_kind kind;
+} made[] = {
+	{ "gw.accept {}", VERDICT_ACCEPT }, { "gw.reject {}", VERDICT_REJECT }, { "gw.defer {}", VERDICT_DEFER },
+	{ "gw.drop {}", VERDICT_DROP }, { "gw.discard { reason = 'x' }", VERDICT_DISCARD },
+	{ "gw.hold {}", VERDICT_HOLD }, { "gw.bounce {}", VERDICT_BOUNCE },
+	{ "gw.route { via = 'mx' }", VERDICT_ROUTE }, { "gw.reroute { via = 'mx' }", VERDICT_REROUTE },
+	{ "gw.tls { level = 'may' }", VERDICT_TLS }, { "gw.retry {}", VERDICT_RETRY },
+	{ "gw.fail {}", VERDICT_FAIL }, { "gw.skip_host {}", VERDICT_SKIP_HOST },
+	{ "gw.suppress { reason = 'x' }", VERDICT_SUPPRESS }, { "gw.caps { hide = {} }", VERDICT_CAPS },
+};
+#define TAKES(kind) (1u << VERDICT_##kind)
+static const struct hook_case {
+	enum policy_hook hook;
+	unsigned takes;
+	int code;			/* of the fixed outcome, which is defer in all of them */
+	const char *status;
+	const char *mild, *severe;	/* two verdicts that it takes */
+	enum verdict_kind mild_kind, severe_kind;
+} hooks[] = {
+	{ HOOK_HEADER, TAKES(REJECT) | TAKES(DEFER), 451, "4.3.0", "gw.defer {}", "gw.reject {}", VERDICT_DEFER,
+	    VERDICT_REJECT },
+};
+
+static struct verdict later;
+static unsigned later_calls;
+
+static void
+take_later(void *owner, uint64_t ticket, struct verdict *v)
+{
+	later_calls++;
+	verdict_move(&later, v);
+}
+
+/* One handler with this body, or with two; the verdict. */
+static void
+ask(const struct hook_case *c, const char *levels, const char *text, struct verdict *v)
+{
+	struct fix f;
+	struct world w;
+	uint64_t ticket;
+
+	start(&f, text, levels);
+	world_init(&w);
+	later_calls = 0;
+	if (policy_call(f.p, f.g, c->hook, world_for(&w, c->hook), v, take_later, NULL, &ticket) == POLICY_LATER) {
+		TURN_UNTIL(&f, later_calls == 1);
+		verdict_move(v, &later);
+	}
+	world_fini(&w, f.g);
+	fix_fini(&f);
+}
+
+static char *
+handler(const struct hook_case *c, const char *name, const char *body, const char *opts)
+{
+	return xasprintf("gw.on('%s', function(...) %s end, { name = '%s', %s })\n", policy_hook_name(c->hook), body,
+	    name, opts);
+}
+
+#define IS_FIXED(c, v) ((v).is_error && (v).kind == VERDICT_DEFER && (v).code == (c)->code &&	\
+	strcmp((v).status, (c)->status) == 0)
+
+START_TEST(verdicts)
+{
+	const struct hook_case *c = &hooks[_i];
+
+	for (size_t i = 0; i < NELEMS(made); i++) {
+		char *body = xasprintf("return %s", made[i].text), *text = handler(c, "h", body, "");
+		struct verdict v;
+
+		ask(c, NULL, text, &v);
+		if (c->takes & 1u << made[i].kind)
+			ck_assert_msg(v.kind == made[i].kind && !v.is_error, "%s: %s", made[i].text, fix_log);
+		else
+			ck_assert_msg(IS_FIXED(c, v), "%s: %s", made[i].text, fix_log);
+		verdict_fini(&v);
+		free(text);
+		free(body);
+	}
+}
+END_TEST
+
+static const struct way {
+	const char *body, *opts;
+	bool fails;
+	const char *log;
+} ways[] = {
+	{ "", "", false, NULL }, { "return nil", "", false, NULL }, { "return true", "", true, "a boolean" },
+	{ "return nil, 1", "", true, "more than one value" }, { "error('boom')", "", true, "boom" },
+	{ "local x = nil return x.y", "", true, "nil value" }, { "while true do end", "", true, "limit.instructions" },
+	{ "local t = {} while true do t[#t + 1] = string.rep('x', 1000) end", "", true, "limit." },
+	{ "gw.sleep(0.01)", "", false, NULL }, { "gw.sleep(0.01) error('boom')", "", true, "boom" },
+	{ "gw.sleep(5)", "wall = 0.02", true, "limit.wall" },
+	{ "error('boom')", "level = 'advisory'", false, "boom" }, { "error('boom')", "observe = true", false, "boom" },
+	{ "error('boom')", "level = 'mandatory'", true, "boom" },
+};
+
+START_TEST(ways_to_end)
+{
+	const struct hook_case *c = &hooks[_i];
+
+	for (size_t i = 0; i < NELEMS(ways); i++) {
+		char *text = handler(c, "h", ways[i].body, ways[i].opts);
+		struct verdict v;
+
+		ask(c, NULL, text, &v);
+		if (ways[i].fails)
+			ck_assert_msg(IS_FIXED(c, v), "%s: %s", ways[i].body, fix_log);
+		else
+			ck_assert_msg(v.kind == VERDICT_NONE && !v.is_error, "%s: %s", ways[i].body, fix_log);
+		ck_assert_msg(ways[i].log == NULL || strstr(fix_log, ways[i].log) != NULL, "%s: %s", ways[i].body, fix_log);
+		verdict_fini(&v);
+		free(text);
+	}
+}
+END_TEST
+
+/* The caller has gone: the handler never goes on, and nobody is told. */
+START_TEST(caller_gone)
+{
+	const struct hook_case *c = &hooks[_i];
+	char *text = handler(c, "h", "gw.sleep(0.02) gw.log.info('goes on')", "");
+	struct policy_stats st;
+	struct fix f;
+	struct world w;
+	struct verdict v;
+	uint64_t ticket;
+
+	start(&f, text, NULL);
+	world_init(&w);
+	later_calls = 0;
+	ck_assert_int_eq(policy_call(f.p, f.g, c->hook, world_for(&w, c->hook), &v, take_later, NULL, &ticket),
+	    POLICY_LATER);
+	policy_cancel(f.p, ticket);
+	world_fini(&w, f.g);
+	for (int i = 0; i < 20; i++)
+		turn(&f);
+	policy_stats(f.p, &st);
+	ck_assert_uint_eq(st.waiting, 0);
+	ck_assert_uint_eq(later_calls, 0);
+	ck_assert_msg(strstr(fix_log, "goes on") == NULL, "%s", fix_log);
+	fix_fini(&f);
+	free(text);
+}
+END_TEST
+
+/* Levels, from the policy and from the configuration; `h` says the severe thing, `k` the mild one. */
+START_TEST(levels)
+{
+	static const struct {
+		const char *h_opts, *k_opts, *override;
+		int winner;		/* 0 none, 1 mild, 2 severe */
+	} rows[] = {
+		{ "", "priority = 1", NULL, 1 },			/* first come */
+		{ "priority = 1", "", NULL, 2 },
+		{ "level = 'mandatory'", "", NULL, 2 },
+		{ "priority = 1", "level = 'mandatory'", NULL, 2 },	/* the more restrictive */
+		{ "level = 'mandatory'", "level = 'mandatory'", NULL, 2 },
+		{ "level = 'advisory', priority = 1", "", NULL, 1 },
+		{ "priority = 1", "", "advisory", 1 },
+		{ "priority = 1", "level = 'advisory'", "advisory", 0 },
+		{ "", "priority = 1", "mandatory", 2 },
+		{ "level = 'advisory'", "priority = 1", "mandatory", 2 },
+		{ "observe = true, priority = 1", "", NULL, 1 },
+	};
+	const struct hook_case *c = &hooks[_i];
+	char *severe = xasprintf("return %s", c->severe), *mild = xasprintf("return %s", c->mild);
+
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char *h = handler(c, "h", severe, rows[i].h_opts), *k = handler(c, "k", mild, rows[i].k_opts);
+		char *text = xasprintf("%s%s", h, k);
+		struct verdict v;
+
+		ask(c, rows[i].override, text, &v);
+		ck_assert_msg(v.kind == (rows[i].winner == 0 ? VERDICT_NONE : rows[i].winner == 1 ? c->mild_kind :
+		    c->severe_kind), "%s row %zu: %s %s", policy_hook_name(c->hook), i, verdict_kind_name(v.kind), fix_log);
+		ck_assert(!v.is_error);
+		verdict_fini(&v);
+		free(text);
+		free(h);
+		free(k);
+	}
+	free(severe);
+	free(mild);
+}
+END_TEST
+
+/* What advisory and observing handlers would change stays as it is. */
+START_TEST(body_mode)
+{
+	static const struct {
+		const char *opts;
+		bool wants;
+	} rows[] = { { "", true }, { "level = 'advisory'", false }, { "observe = true", false } };
+
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct hook_case c = { .hook = HOOK_HEADER };
+		char *text = handler(&c, "h", "local s, m = ... m.body_mode = 'stream' m.body_mode = 'inspect' "
+		    "m.body_mode = 'stream'", rows[i].opts);
+		struct fix f;
+		struct world w;
+		struct verdict v;
+
+		start(&f, text, NULL);
+		world_init(&w);
+		fix_call(&f, HOOK_HEADER, &w, &v);
+		ck_assert_msg(w.s.wants_body == rows[i].wants, "%s: %s", rows[i].opts, fix_log);
+		verdict_fini(&v);
+		world_fini(&w, f.g);
+		fix_fini(&f);
+		free(text);
+	}
+}
+END_TEST
+
 UNIT_MAIN("policy_hooks",
 	tcase_add_loop_test(tc, init, 0, NELEMS(inits));
 	tcase_add_test(tc, init_cancelled);
@@ -431,4 +650,9 @@ UNIT_MAIN("policy_hooks",
 	tcase_add_test(tc, every_backs_off);
 	tcase_add_test(tc, every_stops);
 	tcase_add_test(tc, every_node_elsewhere);
+	tcase_add_loop_test(tc, verdicts, 0, NELEMS(hooks));
+	tcase_add_loop_test(tc, ways_to_end, 0, NELEMS(hooks));
+	tcase_add_loop_test(tc, caller_gone, 0, NELEMS(hooks));
+	tcase_add_loop_test(tc, levels, 0, NELEMS(hooks));
+	tcase_add_test(tc, body_mode);
 )

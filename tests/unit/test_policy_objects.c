@@ -11,7 +11,7 @@ static const char prelude[] =
 static const char *const arguments[HOOKS] = {
 	[HOOK_CONNECT] = "session", [HOOK_HELO] = "session, name", [HOOK_TLS] = "session",
 	[HOOK_MAIL] = "session, message", [HOOK_RCPT] = "session, message, rcpt",
-	[HOOK_DATA] = "session, message", [HOOK_MESSAGE] = "session, message",
+	[HOOK_DATA] = "session, message", [HOOK_HEADER] = "session, message", [HOOK_MESSAGE] = "session, message",
 	[HOOK_DISCONNECT] = "session", [HOOK_ROUTE] = "message, rcpt",
 	[HOOK_TLS_POLICY] = "domain, route", [HOOK_ATTEMPT] = "message, hop",
 	[HOOK_EHLO] = "message, hop", [HOOK_UNMET] = "message, hop, unmet",
@@ -298,7 +298,8 @@ static const struct error_case {
 	{ "parts", HOOK_MESSAGE, "return message:parts()", "not available in this version" },
 	{ "chunks", HOOK_MESSAGE, "return message:body_chunks()", "not available in this version" },
 	{ "dkim", HOOK_MESSAGE, "return message:dkim_sign {}", "not available in this version" },
-	{ "body_mode", HOOK_MESSAGE, "message.body_mode = 'inspect'", "read-only" },
+	{ "body_mode", HOOK_MESSAGE, "message.body_mode = 'inspect'", "is set at hook header, not at message" },
+	{ "body_mode", HOOK_HEADER, "message.body_mode = 'all'", "invalid option" },
 	{ "attach", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "not available in this version" },
 	{ "redact_text", HOOK_BOUNCE, "bounce:redact_text('x')", "not available in this version" },
 	{ "other hash", HOOK_MESSAGE, "return message:hash('md5')", "sha256" },
