@@ -107,6 +107,14 @@ audit_listener(json_t *out, const struct conf_listener *l)
 		snprintf(path, sizeof path, "listeners.%s.clients", l->name);
 		note(out, "trust", path, "%zu networks may relay without login", l->nclients);
 	}
+	if (l->nauth > 0 && l->role == ROLE_RELAY) {
+		snprintf(path, sizeof path, "listeners.%s.auth", l->name);
+		note(out, "trust", path, "who logs in may relay; the hook auth of the policy says who that is");
+	}
+	if (l->auth_in_clear) {
+		snprintf(path, sizeof path, "listeners.%s.auth_in_clear", l->name);
+		note(out, "relaxing", path, "passwords are sent in clear");
+	}
 	if (l->role != ROLE_REINJECT && l->starttls == STARTTLS_OFF && !l->implicit_tls) {
 		snprintf(path, sizeof path, "listeners.%s.starttls", l->name);
 		note(out, "relaxing", path, "mail comes in without TLS only");

@@ -29,6 +29,9 @@ listener_after(struct reader *r, void *item, const json_t *given)
 
 	if (!is_given(given, "starttls") && l->nidentities > 0 && !l->implicit_tls)
 		l->starttls = STARTTLS_OFFER;
+	for (size_t i = 0; i < l->nauth; i++)
+		if (strcmp(l->auth[i], "EXTERNAL") == 0 && !is_given(given, "client_certs"))
+			l->client_certs = true;
 }
 
 void
@@ -207,7 +210,7 @@ check_listener_role(struct reader *r, const struct conf_listener *l)
 
 	for (size_t i = 0; i < l->nclients; i++)
 		open = l->clients[i].bits == 0 || open;
-	if (l->role == ROLE_RELAY && !l->has_clients && !l->client_certs)
+	if (l->role == ROLE_RELAY && !l->has_clients && !l->client_certs && l->nauth == 0)
 		ERROR_AT(r, "clients", "role \"relay\" needs to know who may relay");
 	if (l->role == ROLE_RELAY && open)
 		problem_warn(r->p, "%s.clients: everybody may relay", r->path);
@@ -220,6 +223,30 @@ check_listener_role(struct reader *r, const struct conf_listener *l)
 			break;
 		}
 	}
+}
+
+static void
+check_listener_auth(struct reader *r, const struct conf_listener *l)
+{
+	for (size_t i = 0; i < l->nauth; i++) {
+		bool external = strcmp(l->auth[i], "EXTERNAL") == 0;
+
+		if (!external && strcmp(l->auth[i], "PLAIN") != 0)
+			ERROR_AT(r, "auth", "\"%s\" is no mechanism of this version: PLAIN, EXTERNAL", l->auth[i]);
+		if (external && !l->client_certs)
+			ERROR_AT(r, "auth", "EXTERNAL needs client_certs = \"ask\"");
+		if (external && l->nidentities == 0)
+			ERROR_AT(r, "auth", "EXTERNAL needs TLS; name one of tls.identities in tls");
+	}
+	if (l->nauth == 0 && l->auth_in_clear)
+		ERROR_AT(r, "auth_in_clear", "means nothing without auth");
+	if (l->nauth > 0 && l->role == ROLE_REINJECT)
+		ERROR_AT(r, "auth", "is not for role \"reinject\"");
+	if (l->nauth > 0 && !l->auth_in_clear && (l->nidentities == 0 || (l->starttls == STARTTLS_OFF &&
+	    !l->implicit_tls)))
+		ERROR_AT(r, "auth", "would never be offered: the listener has no TLS, and auth_in_clear is not set");
+	if (l->auth_in_clear && l->nauth > 0)
+		problem_warn(r->p, "%s.auth_in_clear: passwords are sent in clear", r->path);
 }
 
 static bool
@@ -324,6 +351,7 @@ check_listeners(struct reader *r)
 		mark = path_push(r, c->listeners[i].name);
 		check_listener_tls(r, &c->listeners[i]);
 		check_listener_role(r, &c->listeners[i]);
+		check_listener_auth(r, &c->listeners[i]);
 		check_binds(r, i);
 		path_pop(r, mark);
 	}

@@ -33,6 +33,9 @@ struct conf_listener {
 	enum conf_starttls starttls;
 	bool requiretls;	/* "announce" */
 	bool client_certs;	/* ask for one */
+	char **auth;		/* "PLAIN", "EXTERNAL" */
+	size_t nauth;
+	bool auth_in_clear;
 	uint64_t max_size;
 	unsigned max_rcpts, max_messages;
 	struct net_cidr *clients;	/* who may connect (role relay: who may relay) */

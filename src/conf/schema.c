@@ -105,8 +105,12 @@ const struct setting conf_schema[] = {
   .text = "Who may connect, as names in networks or as networks; for role relay: who may relay." },
 { "listeners.*.peer", T_TEXT, NULL, .kind = &kind_name, AT(conf_listener, peer),
   .text = "For role reinject: the name of the content filter, for log and evidence." },
-{ "listeners.*.auth", T_REFUSED, NULL,
-  .text = "SMTP AUTH is not available in this version; remove this setting" },
+{ "listeners.*.auth", T_TEXTS, NULL, .kind = &kind_plain, ATN(conf_listener, auth, nauth),
+  .text = "Mechanisms of SMTP AUTH (RFC 4954): PLAIN, EXTERNAL. Who a client is, the hook auth of a policy says; "
+	  "without one every login fails. Who has logged in may relay where the role is relay. EXTERNAL takes a "
+	  "certificate that client_certs asked for." },
+{ "listeners.*.auth_in_clear", T_BOOL, "false", AT(conf_listener, auth_in_clear),
+  .text = "true offers AUTH without TLS, too; passwords are then sent in clear." },
 
 { "tls", T_SECTION, NULL, .after = tls_after, .text = "Certificates, and what TLS counts for." },
 { "tls.identities", T_MAP, NULL, ITEMS(conf, tls.identities, tls.nidentities, conf_identity),

@@ -34,6 +34,7 @@ struct reception {
 	bool answered;			/* in ask(): v is filled in */
 	struct smtp_verdict *now;	/* in ask(): where the answer goes; else NULL */
 	char *helo;			/* asked about, while the hook waits */
+	char *auth_id, *auth_attrs;	/* who has logged in, by the hook's word */
 	bool may_relay;			/* configuration's word on the recipient asked about */
 };
 
@@ -67,6 +68,8 @@ reception_free(struct reception *r)
 	sessions_leave(r->w->sessions, &r->peer);
 	worker_session_left(r->w);
 	generation_unref(r->g);
+	free(r->auth_id);
+	free(r->auth_attrs);
 	free(r);
 }
 
@@ -95,7 +98,7 @@ static void
 refuse(struct reception *r, enum smtp_do what, int code, const char *status, const char *text,
     const char *why, const char *handler)
 {
-	static const char *const stages[] = { "connect", "tls", "helo", "mail", "rcpt", "data", "header",
+	static const char *const stages[] = { "connect", "tls", "helo", "auth", "mail", "rcpt", "data", "header",
 		"message" };
 	static struct log_gate gate = { .kind = "refused" };
 	struct smtp_verdict v = { .what = what };
@@ -181,7 +184,7 @@ relay_of(const struct reception *r, const struct msg_rcpt *rcpt)
 	/* <postmaster> is always ours (RFC 5321 4.5.1). */
 	if (rcpt->domain[0] == '\0' || (d != NULL && d->local))
 		return "local";
-	if (r->l->role == ROLE_RELAY && is_client(r))
+	if (r->l->role == ROLE_RELAY && (is_client(r) || r->auth_id != NULL))
 		return "allowed";
 	return "denied";
 }
@@ -219,6 +222,10 @@ take_rcpt(struct reception *r, const struct verdict *v)
 		log_info("relay allowed by policy", LOG_ID("session", r->sid), LOG_ID("message", r->msg->id),
 		    LOG_S("to", rcpt->address), LOG_S("reason", v->reason), LOG_S("handler", v->handler));
 		r->may_relay = true;
+	}
+	if (!r->may_relay && r->l->role == ROLE_RELAY && r->l->nauth > 0 && r->auth_id == NULL) {
+		refuse(r, SMTP_REFUSE, 530, "5.7.0", "Authentication required", "relay", NULL);
+		return;
 	}
 	if (!r->may_relay) {
 		refuse(r, SMTP_REFUSE, 550, "5.7.1", "Relaying denied", "relay", NULL);
@@ -396,11 +403,65 @@ take_message(struct reception *r, const struct verdict *v)
 	routing_start(r->w->policy, r->g->gen, m, r->header, &r->ps, routed, r, &r->routing);
 }
 
+/* ---- Logins ---- */
+
+static void
+forget_login(struct reception *r)
+{
+	free(r->auth_id);
+	free(r->auth_attrs);
+	r->auth_id = r->auth_attrs = NULL;
+	r->ps.auth_attrs = NULL;
+}
+
+/* What gw.reject and gw.defer say when they are not told otherwise means something else here (RFC 4954
+ * 6). */
+static void
+refuse_login(struct reception *r, struct verdict *v)
+{
+	bool temp = v->kind == VERDICT_DEFER;
+
+	if (v->code == (temp ? 451 : 550))
+		v->code = temp ? 454 : 535;
+	if (strcmp(v->status, temp ? "4.7.1" : "5.7.1") == 0)
+		snprintf(v->status, sizeof v->status, "%s", temp ? "4.7.0" : "5.7.8");
+	refuse_by_policy(r, v);
+}
+
+static void
+take_auth(struct reception *r, struct verdict *v)
+{
+	struct smtp_verdict sv = { .what = SMTP_GO };
+
+	if (v->kind == VERDICT_REJECT || v->kind == VERDICT_DEFER) {
+		refuse_login(r, v);
+		return;
+	}
+	if (v->kind != VERDICT_IDENTITY) {	/* there is nobody else to ask */
+		refuse(r, SMTP_REFUSE, 535, "5.7.8", "Authentication credentials invalid", "auth", NULL);
+		return;
+	}
+	forget_login(r);
+	r->auth_id = v->identity;
+	r->auth_attrs = v->attrs;
+	v->identity = v->attrs = NULL;
+	r->ps.auth_attrs = r->auth_attrs;
+	log_info("authenticated", LOG_ID("session", r->sid), LOG_S("listener", r->l->name),
+	    LOG_S("ip", r->ps.info->peer_ip), LOG_S("mech", r->subject.cred->mech), LOG_S("id", r->auth_id),
+	    LOG_S("reason", v->reason), LOG_S("handler", v->handler));
+	sv.auth_id = r->auth_id;
+	answer(r, &sv);
+}
+
 /* ---- Stages ---- */
 
 static void
 take_verdict(struct reception *r, struct verdict *v)
 {
+	if (r->stage == SMTP_ASK_AUTH) {
+		take_auth(r, v);
+		return;
+	}
 	if (v->kind == VERDICT_REJECT || v->kind == VERDICT_DEFER || v->kind == VERDICT_DROP) {
 		refuse_by_policy(r, v);
 		return;
@@ -504,6 +565,7 @@ ask(void *owner, uint64_t session_id, uint32_t ticket, const struct smtp_questio
 		break;
 	case SMTP_ASK_TLS:
 		policy_session_end(r->g->gen, &r->vars);	/* nothing said in clear stays */
+		forget_login(r);
 		ask_policy(r, HOOK_TLS);
 		break;
 	case SMTP_ASK_HELO:
@@ -511,6 +573,10 @@ ask(void *owner, uint64_t session_id, uint32_t ticket, const struct smtp_questio
 		r->helo = slice_dup(q->helo);
 		r->subject.name = r->helo;
 		ask_policy(r, HOOK_HELO);
+		break;
+	case SMTP_ASK_AUTH:
+		r->subject.cred = q->cred;
+		ask_policy(r, HOOK_AUTH);
 		break;
 	case SMTP_ASK_MAIL:
 		ask_mail(r, q->msg->content_size);

@@ -72,8 +72,10 @@ make_listener(struct setup *s, size_t i, struct err *err)
 		.handshake_ms = c->limits.handshake_ms, .session_ms = c->limits.session_ms,
 		.data_ms = c->limits.content_ms, .data_rate = c->limits.content_rate,
 		.spool_dir = c->service.state, .max_received = c->limits.received_hops,
-		.forbid_unauth_pipelining = true,
+		.forbid_unauth_pipelining = true, .auth_in_clear = l->auth_in_clear,
 	};
+	for (size_t k = 0; k < l->nauth; k++)
+		to->auth |= strcmp(l->auth[k], "PLAIN") == 0 ? SMTP_AUTH_PLAIN : SMTP_AUTH_EXTERNAL;
 	if (l->nidentities == 0)
 		return 0;
 	to->tls = make_tls(c, l, err);

@@ -300,7 +300,7 @@ gw_read(const struct proto *f, size_t i)
 static enum verdict_kind
 constructor(const char *name)
 {
-	for (int k = VERDICT_ACCEPT; k <= VERDICT_CAPS; k++) {
+	for (int k = VERDICT_ACCEPT; k <= VERDICT_IDENTITY; k++) {
 		if (strcmp(verdict_kind_name((enum verdict_kind)k), name) == 0)
 			return (enum verdict_kind)k;
 	}

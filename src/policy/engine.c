@@ -20,7 +20,7 @@
 #define DEFAULT_WALL_MS 10000
 
 const char *const policy_hook_names[] = {
-	"connect", "helo", "tls", "mail", "rcpt", "data", "header", "message", "disconnect", "route", "tls_policy",
+	"connect", "helo", "tls", "auth", "mail", "rcpt", "data", "header", "message", "disconnect", "route", "tls_policy",
 	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log",
 	"init", "fini", NULL
 };
@@ -282,7 +282,8 @@ rank(enum verdict_kind k)
 }
 
 /* What of old and new is kept when `new` comes from a mandatory handler: the more restrictive
- * where that is defined, else the first mandatory one; relax and caps stand behind everything. */
+ * where that is defined, else the first mandatory one; relax, caps and identity stand behind
+ * everything. */
 static bool
 new_wins(const struct policy_run *r, const struct verdict *new)
 {
@@ -290,9 +291,11 @@ new_wins(const struct policy_run *r, const struct verdict *new)
 
 	if (o == VERDICT_NONE)
 		return true;
-	if (n == VERDICT_RELAX || n == VERDICT_CAPS)
+	if (o == n && n == VERDICT_IDENTITY)
+		return !r->v_mandatory;
+	if (n == VERDICT_RELAX || n == VERDICT_CAPS || n == VERDICT_IDENTITY)
 		return false;
-	if (o == VERDICT_RELAX || o == VERDICT_CAPS)
+	if (o == VERDICT_RELAX || o == VERDICT_CAPS || o == VERDICT_IDENTITY)
 		return true;
 	if (rank(o) > 0 && rank(n) > 0)
 		return rank(n) > rank(o);

@@ -262,7 +262,7 @@ static const struct {
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" }, { "auth", "SPF and DMARC results are" },
 	{ "template", "templates are" }, { "redact", "redaction helpers are" }, { "geo", "GeoIP data is" },
 	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
-	{ "schema", "schemas are" }, { "identity", "authentication is" },
+	{ "schema", "schemas are" },
 };
 
 void

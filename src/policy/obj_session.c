@@ -70,11 +70,13 @@ get_tls(lua_State *L, const struct obj *o)
 		policy_push_object(L, OBJ_SESSION_TLS, 0);
 }
 
-/* There is no AUTH yet: nobody has logged in. */
 static void
 get_auth(lua_State *L, const struct obj *o)
 {
-	lua_pushnil(L);
+	if (info(o)->auth_id == NULL)
+		lua_pushnil(L);
+	else
+		policy_push_object(L, OBJ_SESSION_AUTH, 0);
 }
 
 static void
@@ -231,6 +233,88 @@ const struct obj_class obj_counts = {
 		{ "messages", counts_messages, NULL, NULL },
 		{ "recipients", counts_recipients, NULL, NULL },
 		{ "errors", counts_errors, NULL, NULL },
+		{ NULL, NULL, NULL, NULL },
+	},
+};
+
+/* ---- session.auth ---- */
+
+static void
+auth_id(lua_State *L, const struct obj *o)
+{
+	obj_push_string(L, info(o)->auth_id);
+}
+
+static void
+auth_mech(lua_State *L, const struct obj *o)
+{
+	obj_push_string(L, info(o)->auth_mech);
+}
+
+/* What the hook auth said of them; a copy that cannot be changed. */
+static void
+auth_attrs(lua_State *L, const struct obj *o)
+{
+	const char *json = o->s->session->auth_attrs;
+
+	if (json == NULL)
+		lua_newtable(L);
+	else
+		policy_json_decode(L, json, strlen(json));
+	policy_freeze(L, -1);
+}
+
+const struct obj_class obj_session_auth = {
+	.what = "session.auth",
+	.fields = (const struct obj_field[]){
+		{ "id", auth_id, NULL, NULL },
+		{ "mech", auth_mech, NULL, NULL },
+		{ "attrs", auth_attrs, NULL, NULL },
+		{ NULL, NULL, NULL, NULL },
+	},
+	.tostring = auth_id,
+};
+
+/* ---- cred: what a client says who it is ---- */
+
+static void
+push_given(lua_State *L, const char *s)
+{
+	obj_push_string(L, s != NULL && s[0] != '\0' ? s : NULL);
+}
+
+static void
+cred_mech(lua_State *L, const struct obj *o)
+{
+	lua_pushstring(L, o->s->cred->mech);
+}
+
+static void
+cred_id(lua_State *L, const struct obj *o)
+{
+	push_given(L, o->s->cred->authcid);
+}
+
+static void
+cred_authzid(lua_State *L, const struct obj *o)
+{
+	push_given(L, o->s->cred->authzid);
+}
+
+static void
+cred_password(lua_State *L, const struct obj *o)
+{
+	push_given(L, o->s->cred->password);
+}
+
+/* No tostring: nothing of it should come into a log by accident. */
+const struct obj_class obj_cred = {
+	.what = "cred",
+	.fields = (const struct obj_field[]){
+		{ "mech", cred_mech, NULL, NULL },
+		{ "id", cred_id, NULL, NULL },
+		{ "authzid", cred_authzid, NULL, NULL },
+		{ "password", cred_password, NULL, NULL },
 		{ NULL, NULL, NULL, NULL },
 	},
 };

@@ -16,6 +16,7 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_SESSION_TLS] = &obj_session_tls,
 	[OBJ_SESSION_CLIENT] = &obj_client_cert,
 	[OBJ_SESSION_VARS] = &obj_vars,
+	[OBJ_SESSION_AUTH] = &obj_session_auth,
 	[OBJ_MESSAGE] = &obj_message,
 	[OBJ_MESSAGE_TAGS] = &obj_set,
 	[OBJ_MESSAGE_VARS] = &obj_vars,
@@ -46,6 +47,7 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_ROUTE] = &obj_route,
 	[OBJ_CTX] = &obj_ctx,
 	[OBJ_TICK] = &obj_tick,
+	[OBJ_CRED] = &obj_cred,
 	[OBJ_MORE] = &obj_list,		/* bounce.recipients */
 };
 
@@ -294,6 +296,10 @@ policy_push_args(lua_State *L, struct policy_run *r)
 	case HOOK_HELO:
 		policy_push_object(L, OBJ_SESSION, 0);
 		obj_push_string(L, s->name);
+		return 2;
+	case HOOK_AUTH:
+		policy_push_object(L, OBJ_SESSION, 0);
+		policy_push_object(L, OBJ_CRED, 0);
 		return 2;
 	case HOOK_MAIL:
 	case HOOK_DATA:

@@ -16,7 +16,7 @@
 #include "trust/trust.h"
 
 enum policy_hook {
-	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_HEADER,
+	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_AUTH, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_HEADER,
 	HOOK_MESSAGE,
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
@@ -34,7 +34,7 @@ enum verdict_kind {	/* in the order of severity for mandatory handlers where tha
 	VERDICT_ACCEPT, VERDICT_REROUTE, VERDICT_DISCARD, VERDICT_HOLD, VERDICT_DEFER, VERDICT_REJECT,
 	VERDICT_DROP,
 	VERDICT_BOUNCE, VERDICT_ROUTE, VERDICT_TLS, VERDICT_RETRY, VERDICT_FAIL, VERDICT_SKIP_HOST,
-	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_CAPS,
+	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_CAPS, VERDICT_IDENTITY,
 };
 const char *verdict_kind_name(enum verdict_kind k);
 
@@ -56,6 +56,7 @@ struct verdict {
 	enum { UNMET_DEFAULT, UNMET_BOUNCE, UNMET_DEFER } on_unmet;	/* tls */
 	char *grant;			/* relax */
 	unsigned hide_ext;		/* caps: SMTP_EXT_* */
+	char *identity, *attrs;		/* identity: who it is, and JSON of an object or NULL */
 	bool is_error;			/* the fixed outcome of a failed handler */
 	char ref[8];			/* "7F3K": in the reply and in the log */
 	char handler[64];		/* who decided: name of the handler, "" for nobody */
@@ -70,6 +71,7 @@ struct policy_session {
 	const struct smtp_session_info *info;
 	const struct conf_listener *listener;
 	const char *peer_name;		/* verified reverse name; NULL */
+	const char *auth_attrs;		/* JSON of what gw.identity said; NULL */
 	void **vars;			/* the session's own values; freed by policy_session_end */
 };
 struct policy_hop {		/* attempt, ehlo, unmet */
@@ -121,6 +123,7 @@ struct policy_subject {
 	const struct content *content;	/* for body_preview; NULL */
 	bool wants_body;		/* out, header: body_mode = "inspect" */
 	const char *name;		/* helo */
+	const struct smtp_cred *cred;	/* auth */
 	const char *domain;		/* tls_policy */
 	const struct route *route;	/* tls_policy, route (the configured one) */
 	struct policy_hop *hop;

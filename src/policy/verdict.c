@@ -13,6 +13,8 @@
 #define TEXT_MAX 400
 #define REASON_MAX 400
 #define WORD_MAX 128
+#define IDENTITY_MAX 255
+#define ATTRS_MAX 4096
 
 static char verdict_mt;	/* registry key of the metatable */
 
@@ -23,6 +25,7 @@ static const char *const kind_names[] = {
 	[VERDICT_ROUTE] = "route", [VERDICT_TLS] = "tls", [VERDICT_RETRY] = "retry",
 	[VERDICT_FAIL] = "fail", [VERDICT_SKIP_HOST] = "skip_host", [VERDICT_RELAX] = "relax",
 	[VERDICT_SUPPRESS] = "suppress", [VERDICT_CAPS] = "caps",
+	[VERDICT_IDENTITY] = "identity",
 };
 
 #define V(kind) (1u << VERDICT_##kind)
@@ -30,6 +33,7 @@ static const unsigned legal[HOOKS] = {	/* policy design section 2 */
 	[HOOK_CONNECT] = V(REJECT) | V(DEFER) | V(DROP),
 	[HOOK_HELO] = V(REJECT) | V(DEFER) | V(DROP) | V(CAPS),
 	[HOOK_TLS] = V(REJECT) | V(DROP),
+	[HOOK_AUTH] = V(IDENTITY) | V(REJECT) | V(DEFER),
 	[HOOK_MAIL] = V(REJECT) | V(DEFER) | V(DROP),
 	[HOOK_RCPT] = V(REJECT) | V(DEFER) | V(DISCARD) | V(ACCEPT),
 	[HOOK_DATA] = V(REJECT) | V(DEFER),
@@ -62,6 +66,7 @@ static const struct outcome {
 	[HOOK_CONNECT] = { VERDICT_DROP, 421, "4.3.0", -1 },
 	[HOOK_HELO] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_TLS] = { VERDICT_DROP, 421, "4.3.0", -1 },
+	[HOOK_AUTH] = { VERDICT_DEFER, 454, "4.7.0", -1 },
 	[HOOK_MAIL] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_RCPT] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_DATA] = { VERDICT_DEFER, 451, "4.3.0", -1 },
@@ -143,6 +148,8 @@ verdict_fini(struct verdict *v)
 	free(v->ca_file);
 	free(v->min_version);
 	free(v->grant);
+	free(v->identity);
+	free(v->attrs);
 	memset(v, 0, sizeof *v);
 }
 
@@ -176,6 +183,8 @@ policy_verdict_copy(struct verdict *to, const struct verdict *from)
 	to->ca_file = xstrdup(from->ca_file);
 	to->min_version = xstrdup(from->min_version);
 	to->grant = xstrdup(from->grant);
+	to->identity = xstrdup(from->identity);
+	to->attrs = xstrdup(from->attrs);
 }
 
 /* ---- Lua side ---- */
@@ -448,7 +457,7 @@ static const struct {
 	{ "SMTPUTF8", SMTP_EXT_SMTPUTF8 }, { "CHUNKING", SMTP_EXT_CHUNKING },
 	{ "ENHANCEDSTATUSCODES", SMTP_EXT_ENHANCEDSTATUSCODES }, { "DSN", SMTP_EXT_DSN },
 	{ "STARTTLS", SMTP_EXT_STARTTLS }, { "REQUIRETLS", SMTP_EXT_REQUIRETLS },
-	{ "LIMITS", SMTP_EXT_LIMITS },
+	{ "LIMITS", SMTP_EXT_LIMITS }, { "AUTH", SMTP_EXT_AUTH },
 };
 
 static int
@@ -474,6 +483,30 @@ gw_caps(lua_State *L)
 		v->hide_ext |= exts[k].ext;
 		lua_pop(L, 1);
 	}
+	lua_settop(L, 2);
+	return 1;
+}
+
+/* Who has logged in. `attrs` goes to session.auth as a table of its own. */
+static int
+gw_identity(lua_State *L)
+{
+	struct verdict *v;
+	struct buf *json;
+
+	open_args(L, "gw.identity", FIELDS("id", "attrs", "reason"));
+	v = new_verdict(L, VERDICT_IDENTITY);
+	v->identity = xstrdup(policy_opt_string(L, 1, "gw.identity", "id", true, IDENTITY_MAX));
+	read_reason(L, v, "gw.identity", false);
+	if (lua_getfield(L, 1, "attrs") == LUA_TNIL) {
+		lua_settop(L, 2);
+		return 1;
+	}
+	if (!lua_istable(L, -1))
+		luaL_error(L, "gw.identity: attrs must be a table");
+	json = policy_push_buf(L, ATTRS_MAX);
+	policy_json_encode(L, 3, json);
+	v->attrs = xstrndup(buf_peek(json), json->len);
 	lua_settop(L, 2);
 	return 1;
 }
@@ -583,7 +616,7 @@ policy_verdict_open(lua_State *L)
 		{ "discard", gw_discard }, { "hold", gw_hold }, { "bounce", gw_bounce }, { "route", gw_route },
 		{ "reroute", gw_reroute }, { "tls", gw_tls }, { "retry", gw_retry }, { "fail", gw_fail },
 		{ "skip_host", gw_skip_host }, { "relax", gw_relax }, { "suppress", gw_suppress },
-		{ "caps", gw_caps }, { NULL, NULL },
+		{ "caps", gw_caps }, { "identity", gw_identity }, { NULL, NULL },
 	};
 
 	policy_newmetatable(L, "gw.verdict", meta);

@@ -108,6 +108,9 @@ session_secured(struct smtp_session *s)
 
 	free(s->info.helo);
 	s->info.helo = NULL;
+	free(s->info.auth_id);
+	s->info.auth_id = NULL;
+	s->info.auth_mech = NULL;
 	s->info.esmtp = false;
 	s->offered = 0;
 	s->info.tls = tls;
@@ -137,6 +140,8 @@ session_offers(const struct smtp_session *s)
 	/* A promise that means nothing in clear. */
 	if (s->info.tls != NULL && s->info.tls->is_modern && c->requiretls)
 		ext |= SMTP_EXT_REQUIRETLS;
+	if (auth_usable(s) != 0)
+		ext |= SMTP_EXT_AUTH;
 	return ext;
 }
 
@@ -162,6 +167,10 @@ say_ehlo(struct smtp_session *s)
 		buf_adds(&s->out, "250-");
 		buf_adds(&s->out, words[i].word);
 		buf_adds(&s->out, "\r\n");
+	}
+	if (s->offered & SMTP_EXT_AUTH) {
+		last = s->out.len;
+		auth_say_ehlo(s, &s->out);
 	}
 	if (s->offered & SMTP_EXT_SIZE) {
 		last = s->out.len;

@@ -98,8 +98,10 @@ mail_proceed(struct smtp_session *s, struct smtp_args *a)
 	a->mail.envid = a->mail.auth = NULL;
 	m->peer_ip = xstrdup(s->info.peer_ip);
 	m->helo = xstrdup(s->info.helo);
+	m->auth_id = xstrdup(s->info.auth_id);
 	m->listener = xstrdup(s->conf->listener);
-	m->proto = xstrdup(received_with(s->info.esmtp, tls != NULL, false, a->mail.smtputf8, false));
+	m->proto = xstrdup(received_with(s->info.esmtp, tls != NULL, s->info.auth_id != NULL,
+	    a->mail.smtputf8, false));
 	if (tls != NULL)
 		m->tls_in = xasprintf("%s %s", tls->version, tls->cipher);
 	s->tx.msg = m;

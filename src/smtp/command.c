@@ -14,6 +14,7 @@
 static const struct smtp_verb verbs[] = {
 	{ "EHLO", ANYTIME, V_CLEAR | V_LAST | V_ALONE, hello_check, ehlo_proceed },
 	{ "HELO", ANYTIME, V_CLEAR | V_LAST | V_ALONE, hello_check, helo_proceed },
+	{ "AUTH", IN(ST_READY), V_LAST | V_ALONE, auth_check, auth_proceed },
 	{ "MAIL", IN(ST_READY), 0, mail_check, mail_proceed },
 	{ "RCPT", IN(ST_MAIL) | IN(ST_RCPT), 0, rcpt_check, rcpt_proceed },
 	{ "DATA", IN(ST_RCPT), V_LAST | V_ALONE, no_args_check, data_proceed },
@@ -198,6 +199,7 @@ command_step(struct smtp_session *s)
 {
 	struct slice in = net_in(s->conn);
 	char line[LINE_MAX_OCTETS];
+	bool is_secret = s->auth_mech != 0 || slice_starts_nocase(in, "AUTH");
 	const char *lf;
 	size_t n;
 
@@ -213,7 +215,10 @@ command_step(struct smtp_session *s)
 	if (lf == NULL && in.n < sizeof line)
 		return false;
 	if (lf == NULL) {
-		say(s, "500 5.5.2 Line too long");
+		if (s->auth_mech != 0)
+			auth_too_long(s);
+		else
+			say(s, "500 5.5.2 Line too long");
 		if (may_be_bdat(in)) {
 			session_end_politely(s, "BDAT in a line too long");
 			return false;
@@ -232,6 +237,11 @@ command_step(struct smtp_session *s)
 		session_end_politely(s, "bare CR or LF in a command");
 		return false;
 	}
-	run_line(s, (struct slice){ line, n - 2 });
+	if (s->auth_mech != 0)
+		auth_response(s, (struct slice){ line, n - 2 });
+	else
+		run_line(s, (struct slice){ line, n - 2 });
+	if (is_secret)
+		explicit_bzero(line, n);
 	return true;
 }

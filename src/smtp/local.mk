@@ -1,5 +1,6 @@
 # server: addresses, parameters, the inbound conversation
 libsallyport_a_SOURCES += \
+	src/smtp/cmd_auth.c \
 	src/smtp/cmd_bdat.c \
 	src/smtp/cmd_data.c \
 	src/smtp/cmd_hello.c \

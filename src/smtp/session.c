@@ -197,6 +197,7 @@ end_with(struct smtp_session *s, const char *why, int64_t finish_ms)
 	in = net_bytes_in(conn);
 	out = net_bytes_out(conn);
 	cancel_question(s);
+	auth_forget(s);
 	session_state(s, ST_GONE);
 	tx_reset(s);
 	if (may_log_end(s))
@@ -246,6 +247,7 @@ session_reclaim(struct smtp_session *s)
 {
 	buf_fini(&s->out);
 	free(s->info.helo);
+	free(s->info.auth_id);
 	free(s->pending_helo);
 	free(s->refusal);
 	free(s->chunk.reply);
@@ -274,6 +276,7 @@ session_ask(struct smtp_session *s, const struct smtp_step *step, struct slice h
 		.stage = step->stage, .session = s, .info = &s->info, .helo = helo,
 		/* A second EHLO may come inside a transaction, which then is none of its business. */
 		.msg = step->stage >= SMTP_ASK_MAIL ? s->tx.msg : NULL,
+		.cred = step->stage == SMTP_ASK_AUTH ? &s->cred : NULL,
 		.header = step->stage == SMTP_ASK_HEADER ? message_writer_header(s->tx.writer) : SLICE(""),
 	};
 	struct smtp_verdict v, *early;
@@ -284,6 +287,7 @@ session_ask(struct smtp_session *s, const struct smtp_step *step, struct slice h
 	 * worth clearing. */
 	v.what = SMTP_REFUSE;
 	v.hide_ext = 0;
+	v.auth_id = NULL;
 	v.wants_header = v.wants_body = false;
 	v.reply.code = 0;
 	v.reply.status[0] = v.reply.text[0] = '\0';

@@ -2,7 +2,7 @@
  * Knows no Lua and no SQL: whether mail is wanted is the owner's answer, asked for through a
  * struct of callbacks.
  *
- * RFC 5321, 1870, 2034, 2920, 3030, 3207, 3461, 6152, 6531, 8689, 9422. */
+ * RFC 5321, 1870, 2034, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 8689, 9422. */
 #ifndef SMTP_SMTP_H
 #define SMTP_SMTP_H
 
@@ -85,9 +85,17 @@ enum smtp_ext {
 	SMTP_EXT_PIPELINING = 1, SMTP_EXT_SIZE = 2, SMTP_EXT_8BITMIME = 4, SMTP_EXT_SMTPUTF8 = 8,
 	SMTP_EXT_CHUNKING = 16, SMTP_EXT_ENHANCEDSTATUSCODES = 32, SMTP_EXT_DSN = 64,
 	SMTP_EXT_STARTTLS = 128, SMTP_EXT_REQUIRETLS = 256, SMTP_EXT_LIMITS = 512,
+	SMTP_EXT_AUTH = 1024,		/* the server's side only */
 };
 
 /* ---- The server's side: one inbound conversation ---- */
+enum { SMTP_AUTH_PLAIN = 1, SMTP_AUTH_EXTERNAL = 2 };
+struct smtp_cred {		/* what a client says who it is; wiped after the answer */
+	const char *mech;		/* "PLAIN", "EXTERNAL"; static */
+	const char *authzid;		/* whom to act as; "" */
+	const char *authcid;		/* PLAIN: whose password it is; else "" */
+	const char *password;		/* PLAIN; NULL */
+};
 enum smtp_starttls { SMTP_STARTTLS_OFF, SMTP_STARTTLS_OFFER, SMTP_STARTTLS_REQUIRED };
 struct smtp_server_conf {	/* one for each listener and generation; outlives its sessions */
 	const char *hostname;		/* in the greeting and EHLO reply */
@@ -107,6 +115,8 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
 	unsigned data_rate;		/* ... and has come with so many octets a second: 100 */
 	const char *spool_dir;
 	unsigned max_received;		/* 100 */
+	unsigned auth;			/* SMTP_AUTH_*; 0: no AUTH */
+	bool auth_in_clear;		/* else inside TLS only (M-156) */
 	bool forbid_unauth_pipelining;	/* octets behind EHLO, DATA, NOOP, VRFY: 554 and close */
 };
 
@@ -114,7 +124,7 @@ struct smtp_server_conf {	/* one for each listener and generation; outlives its 
  * this order, and before the greeting. A refusal at CONNECT is the greeting (5yz; a 4yz becomes 421
  * and the end); at TLS after STARTTLS it is said to every command but QUIT. */
 enum smtp_stage {
-	SMTP_ASK_CONNECT, SMTP_ASK_TLS, SMTP_ASK_HELO, SMTP_ASK_MAIL, SMTP_ASK_RCPT, SMTP_ASK_DATA,
+	SMTP_ASK_CONNECT, SMTP_ASK_TLS, SMTP_ASK_HELO, SMTP_ASK_AUTH, SMTP_ASK_MAIL, SMTP_ASK_RCPT, SMTP_ASK_DATA,
 	SMTP_ASK_HEADER,	/* only if wanted: the header is complete; a refusal is said at the end of data,
 				 * and with BDAT behind the chunk */
 	SMTP_ASK_MESSAGE,	/* end of data: content complete; commit, then answer */
@@ -127,6 +137,7 @@ struct smtp_verdict {
 	 * other code stands for the built-in reply: 451 4.3.0, 421 4.3.0, 250 2.0.0. */
 	struct smtp_reply reply;
 	unsigned hide_ext;		/* HELO: SMTP_EXT_* not to list (may hide, never add) */
+	const char *auth_id;		/* AUTH: who it is, needed for GO; copied when the answer is taken */
 	bool wants_header;		/* DATA: HEADER is to be asked, too */
 	bool wants_body;		/* HEADER: the start of the body stays in memory (content.head) */
 };
@@ -138,6 +149,8 @@ struct smtp_session_info {
 	char peer_ip[NET_ADDR_TEXT];
 	const struct tls_info *tls;	/* NULL in clear */
 	char *helo;			/* as given; NULL before */
+	char *auth_id;			/* the owner's word on who has logged in; NULL nobody */
+	const char *auth_mech;		/* static */
 	bool esmtp;
 	int64_t started_ms;		/* wall */
 	unsigned messages, recipients, errors;
@@ -152,6 +165,7 @@ struct smtp_question {		/* lives during the call */
 	 * and is taken out again when refused. At MESSAGE content is set. */
 	struct msg *msg;
 	struct slice helo;		/* HELO */
+	const struct smtp_cred *cred;	/* AUTH: until it is answered */
 	struct slice header;		/* HEADER: until it is answered */
 };
 struct smtp_session_ops {

@@ -134,6 +134,11 @@ struct smtp_session {
 	struct buf out;			/* replies not yet written */
 	char *pending_helo;		/* asked about */
 	bool pending_esmtp;
+	unsigned auth_mech;		/* AUTH: whose response is to come; 0: none */
+	struct smtp_cred cred;		/* asked about; points into secret */
+	char *secret;
+	size_t secret_size;
+	unsigned auth_failures;
 	char *refusal;			/* ST_REFUSED: said to everything but QUIT; NULL: 503 (M-66) */
 
 	const struct smtp_step *question;	/* open, or NULL */
@@ -193,10 +198,17 @@ void session_flush(struct smtp_session *s);
 bool command_step(struct smtp_session *s);	/* false: needs more input */
 
 /* cmd_*.c */
-extern const struct smtp_step hello_step, mail_step, rcpt_step, data_step, header_step, message_step;
+extern const struct smtp_step hello_step, auth_step, mail_step, rcpt_step, data_step, header_step, message_step;
 bool hello_check(struct smtp_session *s, struct smtp_args *a);
 void ehlo_proceed(struct smtp_session *s, struct smtp_args *a);
 void helo_proceed(struct smtp_session *s, struct smtp_args *a);
+bool auth_check(struct smtp_session *s, struct smtp_args *a);
+void auth_proceed(struct smtp_session *s, struct smtp_args *a);
+void auth_response(struct smtp_session *s, struct slice text);	/* a line while auth_mech is set */
+void auth_too_long(struct smtp_session *s);
+void auth_forget(struct smtp_session *s);		/* what the exchange left */
+unsigned auth_usable(const struct smtp_session *s);	/* SMTP_AUTH_* */
+void auth_say_ehlo(const struct smtp_session *s, struct buf *out);
 bool starttls_check(struct smtp_session *s, struct smtp_args *a);
 void starttls_proceed(struct smtp_session *s, struct smtp_args *a);
 unsigned session_offers(const struct smtp_session *s);

@@ -67,7 +67,7 @@ struct run {
 };
 
 static const struct tls_info tls = {
-	.version = "TLSv1.3", .cipher = "TLS_AES_256_GCM_SHA384", .group = "x25519", .is_modern = true,
+	.cert_sha256 = "ab12", .chain_ok = true, .version = "TLSv1.3", .cipher = "TLS_AES_256_GCM_SHA384", .group = "x25519", .is_modern = true,
 };
 
 /* ---- The owner ---- */
@@ -103,6 +103,10 @@ check_question(struct run *r, const struct smtp_question *q)
 		MUST(r->in_tls && q->info->helo == NULL && m == NULL);
 		r->has_helo = r->has_mail = false;
 	}
+	if (q->stage == SMTP_ASK_AUTH) {	/* M-155, and nothing in it that would show elsewhere */
+		MUST(r->has_helo && !r->has_mail && m == NULL && q->info->auth_id == NULL);
+		buf_printf(&r->story, "%s %s %s ", q->cred->mech, q->cred->authzid, q->cred->authcid);
+	}
 	if (q->stage < SMTP_ASK_MAIL)
 		return;
 	MUST(r->has_helo && m != NULL && m->from != NULL);
@@ -128,6 +132,7 @@ answer(struct run *r, enum smtp_stage stage, struct smtp_verdict *v)
 	unsigned k = r->is_begun ? (unsigned)r->answers * ++r->asked * 2654435761u >> 24 : 0;
 
 	v->what = k < 160 ? SMTP_GO : k < 250 ? SMTP_REFUSE : SMTP_DROP;
+	v->auth_id = k & 1 ? "ann" : NULL;
 	v->hide_ext = k >= 100 && k < 160 ? k * 77 : 0;
 	v->wants_header = k % 3 == 0;
 	v->wants_body = k % 2 == 0;
@@ -264,7 +269,8 @@ begin(struct run *r, const struct start *start, const uint8_t *data, bool is_cut
 		.hostname = "mx.example", .listener = "fuzz", .tls = (struct tls_server *)"tls",
 		.implicit_tls = start->is_implicit, .requiretls = true,
 		.starttls = r->flags & FLAG_REQUIRED ? SMTP_STARTTLS_REQUIRED : SMTP_STARTTLS_OFFER,
-		.max_size = r->flags & FLAG_SMALL ? 40 : 100000, .max_rcpts = 4, .max_messages = 3,
+		.max_size = r->flags & FLAG_SMALL ? 40 : 100000, .max_rcpts = 4, .auth = SMTP_AUTH_PLAIN | SMTP_AUTH_EXTERNAL,
+		.auth_in_clear = true, .max_messages = 3,
 		.max_errors = 8, .max_junk = 20, .command_ms = 300000, .handshake_ms = 30000,
 		.session_ms = 3600000, .data_ms = 60000, .spool_dir = ".", .max_received = 4,
 		.forbid_unauth_pipelining = (r->flags & FLAG_STRICT) != 0,

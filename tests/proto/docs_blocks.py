@@ -31,7 +31,7 @@ SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport
 DOCS = ("doc/tutorial.md", "doc/policy.md")
 
 ARGUMENTS = {
-    "connect": "session", "helo": "session, name", "tls": "session", "mail": "session, message",
+    "connect": "session", "helo": "session, name", "tls": "session", "auth": "session, cred", "mail": "session, message",
     "rcpt": "session, message, rcpt", "data": "session, message", "header": "session, message", "message": "session, message",
     "disconnect": "session", "route": "message, rcpt", "tls_policy": "domain, route",
     "attempt": "message, hop", "ehlo": "message, hop", "unmet": "message, hop, unmet",

@@ -1,6 +1,10 @@
-"""Hooks of policies from outside: init and fini around a generation, timers, header."""
+"""Hooks of policies from outside: init and fini around a generation, timers, header,
+auth and the AUTH command."""
+
+import base64
 
 import case
+from lab.client import tls_context
 
 MESSAGE = b"From: a@client.example\r\nTo: b@gw.example\r\nSubject: x\r\n\r\nbody\r\n"
 
@@ -258,6 +262,224 @@ def body_mode(t):
     t.check(100000 < found <= 262144, f"{found} octets with inspect")
     hop.wait_messages(2)
     t.eq({len(m.data) > 480000 for m in hop.accepted}, {True}, "both are whole")
+
+
+AUTH = """
+local accept = gw.accept       -- so that the check at loading does not see it
+gw.on("auth", function(session, cred)
+  if cred.mech == "EXTERNAL" then
+    local client = session.tls.client
+    if client.verified then
+      return gw.identity { id = client.names[1], attrs = { zid = cred.authzid or "none" } }
+    end
+    return nil
+  end
+  local id = cred.id
+  if id == "ann" and cred.password == "s3cret" then
+    return gw.identity { id = "ann@gw.example", attrs = { groups = { "ops" }, zid = cred.authzid } }
+  end
+  if id == "locked" then return gw.reject { text = "Account locked" } end
+  if id == "weak" then return gw.reject { code = 534, status = "5.7.9", text = "Too weak" } end
+  if id == "later" then return gw.defer { text = "Not now" } end
+  if id == "error" then error("no such thing") end
+  if id == "loop" then while true do end end
+  if id == "string" then return "yes" end
+  if id == "accept" then return accept {} end
+  if id == "wait" then gw.sleep(0.1) return gw.identity { id = id } end
+  if id == "long" then gw.log.info("long begins") gw.sleep(3) gw.log.info("long ends") end
+end, { name = "auth.who" })
+gw.on("mail", function(session, message)
+  local a = session.auth
+  gw.log.info("mail by " .. (a and a.id .. " " .. a.mech .. " " .. gw.json.encode(a.attrs) or "nobody"))
+end, { name = "auth.mail" })
+"""
+
+
+def plain(who, password="s3cret", zid=""):
+    return base64.b64encode(f"{zid}\0{who}\0{password}".encode()).decode()
+
+
+def auth_gateway(t, hop, policy=AUTH, shutdown="30s", **relay):
+    over = {"listeners": {"relay": dict({"auth": ["PLAIN", "EXTERNAL"], "clients": ["192.0.2.0/24"]}, **relay)},
+            "limits": {"soft_errors": 0, "errors": 1000, "shutdown": shutdown},
+            "routes": {"internet": {"via": [f"127.0.0.1:{hop.port}"]}}}
+    return t.gateway(hop_port=hop.port, policy=policy, over=over)
+
+
+@case.register("auth-plain-inside-tls", "M-155", "M-156", "M-157", "M-160", "N-20")
+def auth_plain(t):
+    """Offered inside TLS alone; once, outside a transaction; then relaying and Received know of it."""
+    hop = t.nexthop()
+    gw = auth_gateway(t, hop)
+    c = t.client(gw, "relay")
+    t.check("AUTH" not in c.ehlo(), "AUTH is offered in clear")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).text, "5.7.11 Use STARTTLS first", "in clear")
+    c.starttls(sni="gw.example")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 503, "before EHLO")
+    caps = c.ehlo()
+    t.eq(caps["AUTH"], "PLAIN", "mechanisms for a client without certificate")
+    c.cmd("MAIL FROM:<ann@gw.example>", 250)
+    t.eq(c.cmd("RCPT TO:<b@far.example>").text, "5.7.0 Authentication required", "relaying before")
+    c.cmd("RCPT TO:<b@gw.example>", 250)
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 503, "inside a transaction")
+    c.cmd("RSET", 250)
+    reply = c.cmd("AUTH plain")
+    t.eq((reply.code, c.heard[-6:]), (334, b"334 \r\n"), "334 and its space")
+    t.eq(c.cmd(plain("ann", zid="boss")).text, "2.7.0 Authentication successful", "with a line of its own")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 503, "a second time")
+    c.ehlo()
+    c.send_message("ann@gw.example", "b@far.example", MESSAGE)
+    c.quit()
+    hop.wait_messages(1)
+    t.has(hop.messages[0].header("Received"), "with ESMTPSA", "Received")
+    t.has(gw.wait_log("mail by ann@gw.example")[0].replace("\\", ""), 'PLAIN {"groups":["ops"],"zid":"boss"}', "session.auth")
+    gw.wait_log("authenticated .*listener=relay .*mech=PLAIN id=ann@gw.example")
+    # Who has not logged in may not relay, whatever somebody else did.
+    c = t.secure_client(gw, "relay")
+    c.cmd("MAIL FROM:<ann@gw.example>", 250)
+    t.eq(c.cmd("RCPT TO:<b@far.example>").code, 530, "another session")
+    text = "\n".join(gw.log_lines())
+    t.lacks(text, "s3cret", "the log")
+    t.lacks(text, plain("ann"), "the log")
+
+
+@case.register("auth-refusals", "M-161", "X-63", "I5")
+def auth_refusals(t):
+    """What the hook says, or its fixed outcome; nobody else lets anybody in. Three failures are the end."""
+    hop = t.nexthop()
+    gw = auth_gateway(t, hop)
+    says = (("bob", 535, "5.7.8"), ("locked", 535, "5.7.8"), ("weak", 534, "5.7.9"), ("later", 454, "4.7.0"),
+            ("error", 454, "4.7.0"), ("loop", 454, "4.7.0"), ("string", 454, "4.7.0"), ("accept", 454, "4.7.0"))
+    for who, code, status in says:
+        c = t.secure_client(gw, "relay")
+        reply = c.cmd("AUTH PLAIN " + plain(who))
+        t.eq((reply.code, reply.status), (code, status), f"{who}: {reply}")
+        c.cmd("MAIL FROM:<a@gw.example>", 250)
+        t.eq(c.cmd("RCPT TO:<b@far.example>").code, 530, f"relaying after {who}")
+        c.close()
+    t.eq(c.transcript and gw.log_lines("authenticated"), [], "nobody got in")
+    gw.wait_log("policy failed hook=auth .*gw.accept is not a verdict for the hook 'auth'")
+    c = t.secure_client(gw, "relay")
+    for i in range(4):
+        t.eq(c.cmd("AUTH PLAIN " + plain("later")).code, 454, "a temporary failure costs nothing")
+    t.eq(c.cmd("AUTH PLAIN " + plain("wait")).code, 235, "and a hook may wait")
+    c.quit()
+    c = t.secure_client(gw, "relay")
+    for i in range(3):
+        t.eq(c.cmd("AUTH PLAIN " + plain("bob")).code, 535, "a failure")
+    t.eq(c.read_reply().code, 421, "after the third")
+    t.check(c.is_closed(), "closed")
+    # No policy at all.
+    gw = auth_gateway(t, hop, policy="")
+    c = t.secure_client(gw, "relay")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).status, "5.7.8", "without the hook")
+
+
+@case.register("auth-exchange-strictly", "M-12", "M-157", "M-158")
+def auth_exchange(t):
+    """Base64 without anything in it that is none, both names as they have to be, cancelling, mechanisms."""
+    hop = t.nexthop()
+    gw = auth_gateway(t, hop)
+    c = t.secure_client(gw, "relay")
+    good = plain("ann")
+    for line, code, status in (
+            ("AUTH", 501, "5.5.4"), ("AUTH PLAIN a b", 501, "5.5.4"), ("AUTH CRAM-MD5", 504, "5.5.4"),
+            ("AUTH EXTERNAL", 504, "5.5.4"), ("AUTH PLAIN =", 501, "5.5.2"), ("AUTH PLAIN *", 501, "5.7.0"),
+            ("AUTH PLAIN " + good[:-1], 501, "5.5.2"), ("AUTH PLAIN " + good + "=", 501, "5.5.2"),
+            ("AUTH PLAIN =" + good[1:], 501, "5.5.2"), ("AUTH PLAIN " + good[:8] + "=" + good[9:], 501, "5.5.2"),
+            ("AUTH PLAIN " + good[:8] + "-" + good[9:], 501, "5.5.2"),
+            ("AUTH PLAIN " + good[:8] + "\xe4".encode().decode("latin-1") + good[10:], 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"ann\0s3cret").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0\0s3cret").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0ann\0").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0ann\0s3\0cret").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0a\nn\0s3cret").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0a\xffn\0s3cret").decode(), 501, "5.5.2"),
+            ("AUTH PLAIN " + base64.b64encode(b"\0" + b"a" * 256 + b"\0s3cret").decode(), 501, "5.5.2")):
+        c.raw(line.encode("latin-1") + b"\r\n")
+        reply = c.read_reply()
+        t.eq((reply.code, reply.status), (code, status), f"{line}: {reply}")
+    for line, code, status in (("*", 501, "5.7.0"), ("", 501, "5.5.2"), ("NOOP", 501, "5.5.2"),
+                               ("a" * 3000, 500, "5.5.6")):
+        c.cmd("AUTH PLAIN", 334)
+        reply = c.cmd(line)
+        t.eq((reply.code, reply.status), (code, status), f"{line[:20]}: {reply}")
+        c.cmd("NOOP", 250)
+    t.eq(gw.log_lines("authenticated|policy failed"), [], "nobody was asked")
+    t.eq(c.cmd("AUTH PLAIN " + good).code, 235, "at last")
+
+
+@case.register("auth-external", "M-156", "M-158")
+def auth_external(t):
+    """Offered to who has shown a certificate that verifies, with the name in it and an empty response."""
+    hop = t.nexthop()
+    gw = auth_gateway(t, hop)
+
+    def client(cert):
+        c = t.client(gw, "relay")
+        c.ehlo()
+        c.starttls(ctx=tls_context(cert=cert), sni="gw.example")
+        return c, c.ehlo()
+
+    c, caps = client(t.certs.issue("partner.example", kind="client"))
+    t.eq(caps["AUTH"], "PLAIN EXTERNAL", "mechanisms")
+    t.eq(c.cmd("AUTH EXTERNAL =").code, 235, "empty response")
+    c.cmd("MAIL FROM:<a@partner.example>", 250)
+    c.cmd("RCPT TO:<b@far.example>", 250)
+    gw.wait_log("mail by partner.example EXTERNAL .*none")
+    c, caps = client(t.certs.issue("partner.example", kind="client"))
+    c.cmd("AUTH EXTERNAL", 334)
+    t.eq(c.cmd(base64.b64encode(b"other.example").decode()).code, 235, "a name to act as")
+    c.cmd("MAIL FROM:<a@partner.example>", 250)
+    gw.wait_log("mail by partner.example EXTERNAL .*other.example")
+    c, caps = client(t.certs.issue("partner.example", kind="self-signed"))
+    t.eq(caps["AUTH"], "PLAIN", "a certificate that nobody vouches for")
+    t.eq(c.cmd("AUTH EXTERNAL =").code, 504, "and tried all the same")
+
+
+@case.register("auth-in-clear-if-so-configured", "M-156", "N-20", "M-152")
+def auth_in_clear(t):
+    """The listener may offer it without TLS; what was learned in clear is forgotten with STARTTLS."""
+    hop = t.nexthop()
+    gw = auth_gateway(t, hop, auth_in_clear=True, auth=["PLAIN"])
+    c = t.client(gw, "relay")
+    t.eq(c.ehlo()["AUTH"], "PLAIN", "in clear")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 235, "login")
+    c.cmd("MAIL FROM:<ann@gw.example>", 250)
+    c.cmd("RCPT TO:<b@far.example>", 250)
+    c.cmd("RSET", 250)
+    c.starttls(sni="gw.example")
+    t.eq(c.ehlo()["AUTH"], "PLAIN", "inside TLS")
+    c.cmd("MAIL FROM:<ann@gw.example>", 250)
+    t.eq(c.cmd("RCPT TO:<b@far.example>").code, 530, "after STARTTLS")
+    gw.wait_log("mail by nobody")
+    c = t.client(gw, "relay")
+    c.cmd("HELO client.example", 250)
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 502, "after HELO")
+    t.has(gw.run("config", "audit").stdout, "passwords are sent in clear", "config audit")
+
+
+@case.register("auth-with-nobody-to-answer", "X-63")
+def auth_nobody(t):
+    """The client leaves while the hook waits, or the gateway stops: nobody is let in."""
+    gw = auth_gateway(t, t.nexthop(), shutdown="1s")
+
+    def wait_in_hook(count):
+        c = t.secure_client(gw, "relay")
+        c.raw(b"AUTH PLAIN " + plain("long").encode() + b"\r\n")
+        gw.wait_log("long begins", count=count)
+        return c
+
+    wait_in_hook(1).close()
+    gw.wait_log("session ended")
+    c = t.secure_client(gw, "relay")
+    t.eq(c.cmd("AUTH PLAIN " + plain("ann")).code, 235, "the next client")
+    c.quit()
+    before = len(gw.log_lines("long ends"))
+    wait_in_hook(2)
+    gw.stop()
+    t.eq(len(gw.log_lines("long ends")), before, "a handler that the end of the gateway met")
+    t.eq(len(gw.log_lines("authenticated")), 1, "who was let in")
 
 
 case.main()

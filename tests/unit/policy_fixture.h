@@ -116,6 +116,7 @@ struct world {
 	struct smtp_session_info info;
 	struct net_addr peer, local;
 	struct tls_info tls_in, tls_out;
+	struct smtp_cred cred;
 	struct policy_session session;
 	void *vars;
 	struct policy_hop hop, old_hop;
@@ -182,6 +183,7 @@ world_init(struct world *w)
 	w->tls_in = (struct tls_info){ .version = "TLSv1.3", .cipher = "TLS_AES_256_GCM_SHA384",
 	    .sni = "mx1.acme.example", .cert_sha256 = "ab12", .subject = "CN=ann", .issuer = "CN=ca",
 	    .names = "ann.acme.example, b.acme.example", .chain_ok = true };
+	w->cred = (struct smtp_cred){ .mech = "PLAIN", .authzid = "", .authcid = "ann", .password = "secret" };
 	w->info = (struct smtp_session_info){ .id = id_new(2), .peer = &w->peer, .local = &w->local,
 	    .tls = &w->tls_in, .helo = (char *)"client.acme.example", .esmtp = true,
 	    .started_ms = 1795392000000, .messages = 1, .recipients = 2, .errors = 3 };
@@ -226,6 +228,8 @@ world_for(struct world *w, enum policy_hook hook)
 	*s = (struct policy_subject){ .rcpt = -1 };
 	if (live)
 		s->session = &w->session;
+	if (hook == HOOK_AUTH)
+		s->cred = &w->cred;
 	if (hook == HOOK_HELO)
 		s->name = w->info.helo;
 	if (hook == HOOK_TLS_POLICY) {

@@ -159,11 +159,17 @@ static const struct wrong_case {
 	  "listeners.inbound announces it" },
 	{ "policy = { levels = { ['geo.block'] = 'loud' } }", "policy.levels[\"geo.block\"]: \"advisory\", "
 	  "\"normal\" or \"mandatory\" is expected, got text \"loud\"" },
+	{ IN "auth = { 'PLAIN' } } }", "listeners.inbound.auth: would never be offered: the listener has no TLS, and "
+	  "auth_in_clear is not set" },
+	{ TLS1 IN "tls = 'mx1', auth = { 'plain', 'LOGIN' } } }",
+	  "listeners.inbound.auth: \"plain\" is no mechanism of this version: PLAIN, EXTERNAL\n"
+	  "listeners.inbound.auth: \"LOGIN\" is no mechanism of this version: PLAIN, EXTERNAL" },
+	{ TLS1 IN "tls = 'mx1', auth = { 'EXTERNAL' }, client_certs = 'off' } }",
+	  "listeners.inbound.auth: EXTERNAL needs client_certs = \"ask\"" },
+	{ TLS1 IN "tls = 'mx1', auth_in_clear = true } }", "listeners.inbound.auth_in_clear: means nothing without auth" },
 	/* later versions */
 	{ "tables = { partners = { csv = 'x' } }",
 	  "tables: data tables are not available in this version; remove this section" },
-	{ IN "auth = { 'PLAIN' } } }",
-	  "listeners.inbound.auth: SMTP AUTH is not available in this version; remove this setting" },
 	{ "policy = { network = { http = { 'https://x.example/' } } }", "policy.network.http: "
 	  "HTTP calls from policies are not available in this version; remove this setting" },
 	{ "policy = { canary = {} }",

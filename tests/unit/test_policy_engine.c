@@ -536,7 +536,7 @@ static const struct outcome_case {
 	{ "tls_policy", VERDICT_DEFER, 451 }, { "attempt", VERDICT_DEFER, 451 }, { "ehlo", VERDICT_DEFER, 451 },
 	{ "unmet", VERDICT_NONE, 0 }, { "result", VERDICT_NONE, 0 }, { "bounce", VERDICT_NONE, 0 },
 	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 },
-	{ "header", VERDICT_DEFER, 451 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
+	{ "header", VERDICT_DEFER, 451 }, { "auth", VERDICT_DEFER, 454 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
 };
 
 START_TEST(failure_outcome)
@@ -556,7 +556,7 @@ START_TEST(failure_outcome)
 	snprintf(want, sizeof want, "Local policy error [%s]", answer.ref);
 	ck_assert_str_eq(answer.text, want);
 	if (c->code != 0)
-		ck_assert_str_eq(answer.status, "4.3.0");
+		ck_assert_str_eq(answer.status, c->code == 454 ? "4.7.0" : "4.3.0");
 	ck_assert_msg(strstr(logged, "policy.lua:3: attempt to index a nil value (local 'x')") != NULL, "%s", logged);
 	ck_assert_ptr_nonnull(strstr(logged, answer.ref));
 	ck_assert_ptr_nonnull(strstr(logged, "handler=f"));
@@ -581,6 +581,7 @@ START_TEST(illegal_verdicts)
 		{ "gw.fail {}", VERDICT_FAIL }, { "gw.skip_host {}", VERDICT_SKIP_HOST },
 		{ "gw.relax { grant = 'fax', reason = 'x' }", VERDICT_RELAX },
 		{ "gw.suppress { reason = 'x' }", VERDICT_SUPPRESS }, { "gw.caps { hide = {} }", VERDICT_CAPS },
+		{ "gw.identity { id = 'x' }", VERDICT_IDENTITY },
 	};
 	const struct outcome_case *c = &outcomes[_i];
 	enum policy_hook hook = policy_hook_parse(slice_of(c->hook));

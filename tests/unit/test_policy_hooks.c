@@ -429,6 +429,7 @@ static const struct made {
 	{ "gw.tls { level = 'may' }", VERDICT_TLS }, { "gw.retry {}", VERDICT_RETRY },
 	{ "gw.fail {}", VERDICT_FAIL }, { "gw.skip_host {}", VERDICT_SKIP_HOST },
 	{ "gw.suppress { reason = 'x' }", VERDICT_SUPPRESS }, { "gw.caps { hide = {} }", VERDICT_CAPS },
+	{ "gw.identity { id = 'x' }", VERDICT_IDENTITY },
 };
 #define TAKES(kind) (1u << VERDICT_##kind)
 static const struct hook_case {
@@ -441,6 +442,8 @@ static const struct hook_case {
 } hooks[] = {
 	{ HOOK_HEADER, TAKES(REJECT) | TAKES(DEFER), 451, "4.3.0", "gw.defer {}", "gw.reject {}", VERDICT_DEFER,
 	    VERDICT_REJECT },
+	{ HOOK_AUTH, TAKES(IDENTITY) | TAKES(REJECT) | TAKES(DEFER), 454, "4.7.0", "gw.identity { id = 'ann' }",
+	    "gw.reject {}", VERDICT_IDENTITY, VERDICT_REJECT },
 };
 
 static struct verdict later;
@@ -607,6 +610,50 @@ START_TEST(levels)
 }
 END_TEST
 
+/* What gw.identity says, what cred shows, and which of two mandatory ones counts. */
+START_TEST(identity)
+{
+	static const struct hook_case c = { .hook = HOOK_AUTH };
+	struct verdict v;
+
+	ask(&c, NULL, "gw.on('auth', function(session, cred)\n"
+	    "  assert(cred.mech == 'PLAIN' and cred.id == 'ann' and cred.password == 'secret' and cred.authzid == nil)\n"
+	    "  assert(session.auth == nil and tostring(cred) == 'cred' and not pcall(function() return cred.user end))\n"
+	    "  return gw.identity { id = 'ann', attrs = { n = 1 } } end, { name = 'h' })\n"
+	    "gw.on('auth', function() return gw.identity { id = 'bob' } end, { name = 'k', level = 'mandatory' })\n"
+	    "gw.on('auth', function() return gw.identity { id = 'eve' } end, { name = 'l', level = 'mandatory' })\n", &v);
+	ck_assert_msg(v.kind == VERDICT_IDENTITY, "%s", fix_log);
+	ck_assert_str_eq(v.identity, "bob");
+	ck_assert_ptr_null(v.attrs);
+	verdict_fini(&v);
+	ask(&c, NULL, "gw.on('auth', function() return gw.identity { id = 'ann', attrs = { n = 1, t = { true } } } end, "
+	    "{ name = 'h' })\n", &v);
+	ck_assert_str_eq(v.attrs, "{\"n\":1,\"t\":[true]}");
+	verdict_fini(&v);
+	ck_assert_msg(strstr(fix_log, "secret") == NULL, "%s", fix_log);
+}
+END_TEST
+
+static const char *const bad_identities[] = {
+	"gw.identity {}", "gw.identity { id = '' }", "gw.identity { id = 'a\\r\\nb' }", "gw.identity { id = 5 }",
+	"gw.identity { id = 'a', attrs = 5 }", "gw.identity { id = 'a', attrs = { f = print } }",
+	"gw.identity { id = string.rep('a', 256) }", "gw.identity { id = 'a', attrs = { x = string.rep('a', 5000) } }",
+	"gw.identity { name = 'a' }",
+};
+
+START_TEST(identity_wrong)
+{
+	static const struct hook_case c = { .hook = HOOK_AUTH, .code = 454, .status = "4.7.0" };
+	char *text = xasprintf("gw.on('auth', function() return %s end, { name = 'h' })\n", bad_identities[_i]);
+	struct verdict v;
+
+	ask(&c, NULL, text, &v);
+	ck_assert_msg(IS_FIXED(&c, v), "%s: %s", bad_identities[_i], fix_log);
+	verdict_fini(&v);
+	free(text);
+}
+END_TEST
+
 /* What advisory and observing handlers would change stays as it is. */
 START_TEST(body_mode)
 {
@@ -655,4 +702,6 @@ UNIT_MAIN("policy_hooks",
 	tcase_add_loop_test(tc, caller_gone, 0, NELEMS(hooks));
 	tcase_add_loop_test(tc, levels, 0, NELEMS(hooks));
 	tcase_add_test(tc, body_mode);
+	tcase_add_test(tc, identity);
+	tcase_add_loop_test(tc, identity_wrong, 0, NELEMS(bad_identities));
 )

@@ -10,6 +10,7 @@ static const char prelude[] =
     "  return table.concat(r, ' ') end\n";
 static const char *const arguments[HOOKS] = {
 	[HOOK_CONNECT] = "session", [HOOK_HELO] = "session, name", [HOOK_TLS] = "session",
+	[HOOK_AUTH] = "session, cred",
 	[HOOK_MAIL] = "session, message", [HOOK_RCPT] = "session, message, rcpt",
 	[HOOK_DATA] = "session, message", [HOOK_HEADER] = "session, message", [HOOK_MESSAGE] = "session, message",
 	[HOOK_DISCONNECT] = "session", [HOOK_ROUTE] = "message, rcpt",
@@ -207,6 +208,9 @@ static const struct body_case {
 	  "bounce.copy_to = 'help@acme.example' eq(bounce.copy_to.text, 'help@acme.example')\n"
 	  "bounce:redact_host '*.corp.example' bounce:note 'n'" },
 	{ "dsn", HOOK_DSN, "eq(report.kind, 'failed') report.subject = 'x' eq(report.subject, 'x')" },
+	{ "auth", HOOK_AUTH, "eq(cred.mech, 'PLAIN') eq(cred.id, 'ann') eq(cred.authzid, nil)\n"
+	  "eq(cred.password, 'secret') eq(session.auth, nil)" },
+	{ "session.auth", HOOK_MAIL, "eq(session.auth, nil)" },
 	{ "log", HOOK_LOG, "eq(event.what, 'delivered') eq(event.n[2], 2)" },
 	{ "address", HOOK_MAIL,
 	  "local a = gw.address('Ann@ACME.Example') eq(a.localpart, 'Ann') eq(a.domain.name, 'acme.example')\n"

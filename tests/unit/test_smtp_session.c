@@ -472,7 +472,7 @@ static const struct transcript {
 	    TOO_LONG "250 2.0.0 Ok\r\n", "", "", false },
 	{ "tail of a long line (X-12)", SLICE("NOOP " X1000 X1000 X100 "\nMAIL FROM:<a@a.example>\n\rQUIT\nx\r\n"
 	    "NOOP\r\n"), TOO_LONG "250 2.0.0 Ok\r\n", "", "", false },
-	{ "unknown commands (M-63)", SLICE("TURN\r\nREQUIRETLS\r\nNOOPX\r\nAUTH PLAIN x\r\n"),
+	{ "unknown commands (M-63)", SLICE("TURN\r\nREQUIRETLS\r\nNOOPX\r\nAUTHX PLAIN x\r\n"),
 	    "500 5.5.1 Command not recognised\r\n500 5.5.1 Command not recognised\r\n"
 	    "500 5.5.1 Command not recognised\r\n500 5.5.1 Command not recognised\r\n", "", "", false },
 	{ "HTTP (X-8)", SLICE("GET / HTTP/1.1\r\nHost: x\r\n"),
