@@ -34,6 +34,10 @@ struct reception {
 	bool answered;			/* in ask(): v is filled in */
 	struct smtp_verdict *now;	/* in ask(): where the answer goes; else NULL */
 	char *helo;			/* asked about, while the hook waits */
+	bool wants_body;		/* the header says that it is a report */
+	bool in_bounce;			/* bounce_in is asked, after message said this: */
+	struct verdict said;
+	struct report report;
 	char *auth_id, *auth_attrs;	/* who has logged in, by the hook's word */
 	bool may_relay;			/* configuration's word on the recipient asked about */
 };
@@ -70,6 +74,8 @@ reception_free(struct reception *r)
 	generation_unref(r->g);
 	free(r->auth_id);
 	free(r->auth_attrs);
+	verdict_fini(&r->said);
+	report_fini(&r->report);
 	free(r);
 }
 
@@ -265,7 +271,14 @@ read_tls_required(struct reception *r)
 static void
 ask_header(struct reception *r, struct slice header)
 {
+	struct header h;
+
 	r->header = header;
+	r->wants_body = false;
+	if (policy_gen_has(r->g->gen, HOOK_BOUNCE_IN) && header_parse(&h, header)) {
+		r->wants_body = report_is_announced(&h);
+		header_fini(&h);
+	}
 	read_tls_required(r);
 	r->subject = (struct policy_subject){ .rcpt = -1, .header = header, .rcpt_state = "new" };
 	ask_policy(r, HOOK_HEADER);
@@ -403,6 +416,48 @@ take_message(struct reception *r, const struct verdict *v)
 	routing_start(r->w->policy, r->g->gen, m, r->header, &r->ps, routed, r, &r->routing);
 }
 
+/* ---- Reports ---- */
+
+/* A report that came in is asked about once more, when `message` had nothing against it. */
+static bool
+ask_bounce(struct reception *r, struct verdict *v)
+{
+	const struct content *c = r->msg->content;
+	struct header h;
+	bool is_report;
+
+	if (!policy_gen_has(r->g->gen, HOOK_BOUNCE_IN) || !header_parse(&h, r->header))
+		return false;
+	is_report = report_parse(&r->report, &h, content_body_peek(c, SIZE_MAX), c->mem != NULL);
+	header_fini(&h);
+	if (!is_report)
+		return false;
+	verdict_move(&r->said, v);
+	r->in_bounce = true;
+	r->subject = (struct policy_subject){ .rcpt = -1, .header = r->header, .content = c,
+		.rcpt_state = "new", .report = &r->report };
+	ask_policy(r, HOOK_BOUNCE_IN);
+	return true;
+}
+
+static void
+end_bounce(struct reception *r)
+{
+	r->in_bounce = false;
+	report_fini(&r->report);
+}
+
+/* Of the two verdicts the more restrictive one (accept, discard, hold). */
+static void
+take_bounce(struct reception *r, struct verdict *v)
+{
+	struct verdict said;
+
+	verdict_move(&said, &r->said);
+	take_message(r, v->kind > said.kind ? v : &said);
+	verdict_fini(&said);
+}
+
 /* ---- Logins ---- */
 
 static void
@@ -458,11 +513,15 @@ take_auth(struct reception *r, struct verdict *v)
 static void
 take_verdict(struct reception *r, struct verdict *v)
 {
+	bool was_bounce = r->in_bounce;
+
+	end_bounce(r);
 	if (r->stage == SMTP_ASK_AUTH) {
 		take_auth(r, v);
 		return;
 	}
 	if (v->kind == VERDICT_REJECT || v->kind == VERDICT_DEFER || v->kind == VERDICT_DROP) {
+		verdict_fini(&r->said);
 		refuse_by_policy(r, v);
 		return;
 	}
@@ -471,7 +530,10 @@ take_verdict(struct reception *r, struct verdict *v)
 		take_rcpt(r, v);
 		return;
 	case SMTP_ASK_MESSAGE:
-		take_message(r, v);
+		if (was_bounce)
+			take_bounce(r, v);
+		else if (!ask_bounce(r, v))
+			take_message(r, v);
 		return;
 	case SMTP_ASK_HELO: {
 		struct smtp_verdict sv = { .what = SMTP_GO, .hide_ext = v->kind == VERDICT_CAPS ? v->hide_ext : 0 };
@@ -480,13 +542,14 @@ take_verdict(struct reception *r, struct verdict *v)
 		return;
 	}
 	case SMTP_ASK_DATA: {
-		struct smtp_verdict sv = { .what = SMTP_GO, .wants_header = policy_gen_has(r->g->gen, HOOK_HEADER) };
+		struct smtp_verdict sv = { .what = SMTP_GO, .wants_header = policy_gen_has(r->g->gen, HOOK_HEADER) ||
+		    policy_gen_has(r->g->gen, HOOK_BOUNCE_IN) };
 
 		answer(r, &sv);
 		return;
 	}
 	case SMTP_ASK_HEADER: {
-		struct smtp_verdict sv = { .what = SMTP_GO, .wants_body = r->subject.wants_body };
+		struct smtp_verdict sv = { .what = SMTP_GO, .wants_body = r->subject.wants_body || r->wants_body };
 
 		answer(r, &sv);
 		return;
@@ -605,6 +668,8 @@ cancelled(void *owner, uint64_t session_id, uint32_t ticket)
 
 	policy_cancel(r->w->policy, r->policy_ticket);
 	r->policy_ticket = 0;
+	end_bounce(r);
+	verdict_fini(&r->said);
 	routing_cancel(r->routing);
 	r->routing = NULL;
 }

@@ -13,6 +13,7 @@ libsallyport_a_SOURCES += \
 	src/message/message.h src/message/message_int.h \
 	src/message/msg.c src/message/msg.h \
 	src/message/received.c \
+	src/message/report.c src/message/report.h \
 	src/message/stuff.c \
 	src/message/writer.c
 check_PROGRAMS += tests/unit/test_message_dsn tests/unit/test_message_edit tests/unit/test_message_header \
@@ -38,6 +39,12 @@ tests_fuzz_replay_header_SOURCES = tests/fuzz/fuzz_header.c tests/fuzz/replay.c
 tests_fuzz_replay_writer_SOURCES = tests/fuzz/fuzz_writer.c tests/fuzz/replay.c
 tests_fuzz_replay_decode_SOURCES = tests/fuzz/fuzz_decode.c tests/fuzz/replay.c
 FUZZ_NAMES += header writer decode
+check_PROGRAMS += tests/unit/test_message_report tests/fuzz/replay_report
+TESTS += tests/unit/test_message_report tests/fuzz/replay_report
+tests_unit_test_message_report_SOURCES = tests/unit/test_message_report.c tests/unit/unit.h
+tests_unit_test_message_report_LDADD = $(UNIT_LIBS)
+tests_fuzz_replay_report_SOURCES = tests/fuzz/fuzz_report.c tests/fuzz/replay.c
+FUZZ_NAMES += report
 check_PROGRAMS += tests/fuzz/replay_dsn
 TESTS += tests/fuzz/replay_dsn
 tests_fuzz_replay_dsn_SOURCES = tests/fuzz/fuzz_dsn.c tests/fuzz/replay.c

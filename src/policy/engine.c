@@ -20,7 +20,7 @@
 #define DEFAULT_WALL_MS 10000
 
 const char *const policy_hook_names[] = {
-	"connect", "helo", "tls", "auth", "mail", "rcpt", "data", "header", "message", "disconnect", "route", "tls_policy",
+	"connect", "helo", "tls", "auth", "mail", "rcpt", "data", "header", "message", "bounce_in", "disconnect", "route", "tls_policy",
 	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log",
 	"init", "fini", NULL
 };

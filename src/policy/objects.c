@@ -48,6 +48,9 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_CTX] = &obj_ctx,
 	[OBJ_TICK] = &obj_tick,
 	[OBJ_CRED] = &obj_cred,
+	[OBJ_REPORT] = &obj_report,
+	[OBJ_REPORT_RCPTS] = &obj_report_rcpts,
+	[OBJ_REPORT_RCPT] = &obj_report_rcpt,
 	[OBJ_MORE] = &obj_list,		/* bounce.recipients */
 };
 
@@ -308,6 +311,11 @@ policy_push_args(lua_State *L, struct policy_run *r)
 		policy_push_object(L, OBJ_SESSION, 0);
 		policy_push_object(L, OBJ_MESSAGE, 0);
 		return 2;
+	case HOOK_BOUNCE_IN:
+		policy_push_object(L, OBJ_SESSION, 0);
+		policy_push_object(L, OBJ_MESSAGE, 0);
+		policy_push_object(L, OBJ_REPORT, 0);
+		return 3;
 	case HOOK_RCPT:
 		policy_push_object(L, OBJ_SESSION, 0);
 		policy_push_object(L, OBJ_MESSAGE, 0);

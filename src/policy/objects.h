@@ -38,7 +38,8 @@ extern const struct obj_class
     obj_message, obj_params, obj_rcpt, obj_rcpt_params, obj_rcpts,
     obj_hop, obj_hop_host, obj_hop_sts, obj_hop_tlsa, obj_hop_tls, obj_route,
     obj_result, obj_bounce, obj_bounce_rcpt, obj_list,
-    obj_set, obj_duties, obj_vars, obj_ctx, obj_tick, obj_session_auth, obj_cred;
+    obj_set, obj_duties, obj_vars, obj_ctx, obj_tick, obj_session_auth, obj_cred,
+    obj_report, obj_report_rcpts, obj_report_rcpt;
 
 /* The handle at arg 1 of a method, of this kind. */
 struct obj obj_check(lua_State *L, enum policy_object kind);

@@ -12,12 +12,13 @@
 #include "conf/conf.h"
 #include "dns/dns.h"
 #include "message/message.h"
+#include "message/report.h"
 #include "smtp/smtp.h"
 #include "trust/trust.h"
 
 enum policy_hook {
 	HOOK_CONNECT, HOOK_HELO, HOOK_TLS, HOOK_AUTH, HOOK_MAIL, HOOK_RCPT, HOOK_DATA, HOOK_HEADER,
-	HOOK_MESSAGE,
+	HOOK_MESSAGE, HOOK_BOUNCE_IN,
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
 	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
@@ -124,6 +125,7 @@ struct policy_subject {
 	bool wants_body;		/* out, header: body_mode = "inspect" */
 	const char *name;		/* helo */
 	const struct smtp_cred *cred;	/* auth */
+	const struct report *report;	/* bounce_in */
 	const char *domain;		/* tls_policy */
 	const struct route *route;	/* tls_policy, route (the configured one) */
 	struct policy_hop *hop;

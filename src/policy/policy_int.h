@@ -175,6 +175,7 @@ enum policy_object {	/* what the index means is the object's own affair; mostly 
 	OBJ_HOP_MET, OBJ_HOP_UNMET, OBJ_UNMET,
 	OBJ_RESULT, OBJ_RESULT_HOP, OBJ_LAST, OBJ_BOUNCE, OBJ_BOUNCE_RCPT, OBJ_BOUNCE_REDACT,
 	OBJ_ROUTE, OBJ_EVENT, OBJ_CTX, OBJ_TICK, OBJ_CRED,
+	OBJ_REPORT, OBJ_REPORT_RCPTS, OBJ_REPORT_RCPT,
 	OBJ_MORE,				/* objects.c may count on from here */
 	OBJ_LIMIT = 64
 };

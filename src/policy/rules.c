@@ -28,7 +28,8 @@ struct rule {
 };
 
 #define HOOKBIT(h) (1u << HOOK_##h)
-#define RECEPTION (HOOKBIT(MAIL) | HOOKBIT(RCPT) | HOOKBIT(DATA) | HOOKBIT(HEADER) | HOOKBIT(MESSAGE))
+#define RECEPTION (HOOKBIT(MAIL) | HOOKBIT(RCPT) | HOOKBIT(DATA) | HOOKBIT(HEADER) | HOOKBIT(MESSAGE) | \
+	HOOKBIT(BOUNCE_IN))
 static const struct {
 	const char *name;
 	unsigned hooks;			/* where it can be done; 0: everywhere */

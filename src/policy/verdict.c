@@ -39,6 +39,7 @@ static const unsigned legal[HOOKS] = {	/* policy design section 2 */
 	[HOOK_DATA] = V(REJECT) | V(DEFER),
 	[HOOK_HEADER] = V(REJECT) | V(DEFER),
 	[HOOK_MESSAGE] = V(REJECT) | V(DEFER) | V(HOLD) | V(DISCARD) | V(ACCEPT),
+	[HOOK_BOUNCE_IN] = V(HOLD) | V(DISCARD) | V(ACCEPT),
 	[HOOK_DISCONNECT] = 0,
 	[HOOK_ROUTE] = V(ROUTE) | V(BOUNCE) | V(HOLD) | V(DISCARD) | V(DEFER),
 	/* defer: a policy that cannot find out what a destination is owed says so */
@@ -72,6 +73,7 @@ static const struct outcome {
 	[HOOK_DATA] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_HEADER] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_MESSAGE] = { VERDICT_DEFER, 451, "4.3.0", -1 },
+	[HOOK_BOUNCE_IN] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_DISCONNECT] = { VERDICT_NONE, 0, "", -1 },
 	[HOOK_ROUTE] = { VERDICT_DEFER, 451, "4.3.0", 300000 },
 	[HOOK_TLS_POLICY] = { VERDICT_DEFER, 451, "4.3.0", -1 },

@@ -33,6 +33,7 @@ DOCS = ("doc/tutorial.md", "doc/policy.md")
 ARGUMENTS = {
     "connect": "session", "helo": "session, name", "tls": "session", "auth": "session, cred", "mail": "session, message",
     "rcpt": "session, message, rcpt", "data": "session, message", "header": "session, message", "message": "session, message",
+    "bounce_in": "session, message, report",
     "disconnect": "session", "route": "message, rcpt", "tls_policy": "domain, route",
     "attempt": "message, hop", "ehlo": "message, hop", "unmet": "message, hop, unmet",
     "result": "message, rcpt, result", "bounce": "message, bounce", "dsn": "message, bounce",

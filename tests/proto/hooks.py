@@ -1,5 +1,5 @@
 """Hooks of policies from outside: init and fini around a generation, timers, header,
-auth and the AUTH command."""
+auth and the AUTH command, bounce_in."""
 
 import base64
 
@@ -480,6 +480,108 @@ def auth_nobody(t):
     gw.stop()
     t.eq(len(gw.log_lines("long ends")), before, "a handler that the end of the gateway met")
     t.eq(len(gw.log_lines("authenticated")), 1, "who was let in")
+
+
+BOUNCE_IN = """
+local reject = gw.reject       -- so that the check at loading does not see it
+gw.on("message", function(session, message)
+  local what = message:header("X-Message")
+  if what == "reject" then return gw.reject {} end
+  if what == "hold" then return gw.hold { reason = "by message" } end
+  if what == "discard" then return gw.discard { reason = "by message" } end
+end, { name = "b.message" })
+gw.on("bounce_in", function(session, message, report)
+  local what = message:subject()
+  local r = report.recipients[1]
+  gw.log.info("report " .. what .. " " .. report.kind .. " " .. (r and r.address .. " " .. r.status or
+    report.feedback_type) .. " about " .. tostring(report:original("Message-ID")) .. " " .. tostring(report.truncated))
+  if what == "hold" then return gw.hold { reason = "by bounce_in" } end
+  if what == "discard" then return gw.discard { reason = "by bounce_in" } end
+  if what == "accept" then return gw.accept {} end
+  if what == "reject" then return reject {} end
+  if what == "error" then error("cannot decide bounce") end
+  if what == "loop" then while true do end end
+  if what == "string" then return "x" end
+  if what == "wait" then gw.sleep(0.1) end
+  if what == "long" then gw.log.info("long begins") gw.sleep(3) gw.log.info("long ends") end
+  message:tag("report")
+  message:set_header("X-Seen", "by bounce_in")
+end, { name = "b.bounce" })
+"""
+
+
+def report(subject, kind="dsn", extra="", padding=b""):
+    type_, part = {
+        "dsn": ("delivery-status", "message/delivery-status"),
+        "feedback": ("feedback-report", "message/feedback-report"),
+        "none": ("disposition-notification", "message/disposition-notification")}[kind]
+    fields = ("Feedback-Type: abuse\n" if kind == "feedback" else
+              "Reporting-MTA: dns; mx.far.example\n\nFinal-Recipient: rfc822; bob@far.example\n"
+              "Action: failed\nStatus: 5.1.1\n")
+    text = (f"From: MAILER-DAEMON@far.example\nTo: b@gw.example\nSubject: {subject}\n{extra}MIME-Version: 1.0\n"
+            f"Content-Type: multipart/report; report-type={type_};\n boundary=\"b=1\"\n\n"
+            f"--b=1\nContent-Type: text/plain\n\nsorry\n--b=1\nContent-Type: {part}\n\n{fields}\n"
+            "--b=1\nContent-Type: message/rfc822\n\nMessage-ID: <1@gw.example>\nSubject: hello\n\n")
+    return text.replace("\n", "\r\n").encode() + padding + b"\r\n--b=1--\r\n"
+
+
+@case.register("bounce-in-sees-reports", "X-63", "I5")
+def bounce_in(t):
+    """Reports, and nothing else; each verdict and each way to fail; beside what `message` said."""
+    hop = t.nexthop()
+    gw = t.gateway(hop_port=hop.port, policy=BOUNCE_IN)
+    c = t.client(gw)
+    c.ehlo()
+
+    def give(content, code=250):
+        begin(c)
+        c.cmd("DATA", 354)
+        c.raw(content + b".\r\n")
+        reply = c.read_reply()
+        t.eq(reply.code, code, f"{content[:120]}: {reply}")
+        return reply
+
+    for what, code in (("nothing", 250), ("accept", 250), ("wait", 250), ("reject", 451), ("error", 451),
+                       ("loop", 451), ("string", 451)):
+        give(report(what), code)
+    give(report("abuse", kind="feedback"))
+    give(report("other", kind="none"))
+    give(MESSAGE)
+    give(report("refused", extra="X-Message: reject\n"), 550)
+    give(report("large", padding=b"a line of text\r\n" * 30000))
+    hop.wait_messages(7)
+    t.eq(sorted(m.header("Subject") for m in hop.accepted if m.header("X-Seen")),
+         ["abuse", "large", "nothing", "wait"], "what the hook has seen and changed")
+    t.has(gw.wait_log("report nothing")[0], "dsn bob@far.example 5.1.1 about <1@gw.example> false", "a notice")
+    t.has(gw.wait_log("report abuse")[0], "feedback abuse about <1@gw.example> false", "a complaint")
+    t.has(gw.wait_log("report large")[0], "dsn bob@far.example 5.1.1 about <1@gw.example>", "a large one")
+    t.eq(gw.log_lines("report (other|refused|x) "), [], "no report, or refused before")
+    gw.wait_log("policy failed hook=bounce_in .*gw.reject is not a verdict for the hook 'bounce_in'")
+    # hold, then discard, then the rest, whichever of the two hooks says so
+    for subject, message, held in (("hold", "", True), ("hold", "discard", True), ("discard", "hold", True),
+                                   ("discard", "", False), ("nothing", "discard", False), ("nothing", "hold", True)):
+        give(report(subject, extra=f"X-Message: {message}\n" if message else ""))
+        found = [m for m in gw.queue() if m["id"]]
+        t.eq(bool(found), held, f"{subject} after {message}: {found}")
+        for m in found:
+            t.eq(gw.run("queue", "delete", m["id"], "--reason", "test").returncode, 0, "queue delete")
+        gw.wait_queue_empty()
+    t.eq(len(hop.messages), 7, "what was held or discarded has not gone")
+
+
+@case.register("bounce-in-when-the-gateway-stops", "X-63")
+def bounce_stop(t):
+    """A handler that waits is ended; the client has no answer, and nothing is queued."""
+    gw = t.gateway(hop_port=t.nexthop().port, policy=BOUNCE_IN, over={"limits": {"shutdown": "1s"}})
+    c = t.client(gw)
+    c.ehlo()
+    begin(c)
+    c.cmd("DATA", 354)
+    c.raw(report("long") + b".\r\n")
+    gw.wait_log("long begins")
+    gw.stop()
+    t.eq(gw.log_lines("long ends|policy failed|message accepted"), [], "the handler")
+    t.eq(gw.start().queue(), [], "the queue")
 
 
 case.main()

@@ -122,6 +122,7 @@ struct world {
 	struct policy_hop hop, old_hop;
 	struct policy_result result, last;
 	struct dsn_rcpt dsn_rcpts[2];
+	struct report report;
 	struct dsn_words words;
 	struct policy_bounce bounce;
 	struct route route;
@@ -215,6 +216,15 @@ world_init(struct world *w)
 	w->dsn_rcpts[1] = (struct dsn_rcpt){ .address = "eve@other.example", .action = DSN_FAILED,
 	    .status = "5.1.1", .reply = "550 5.1.1 no such user" };
 	w->words = (struct dsn_words){ .subject = xstrdup("Undeliverable"), .return_content = RET_HDRS };
+	static const char report_text[] = "--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+	    "Reporting-MTA: dns; mx.far.example\r\nOriginal-Envelope-Id: QQ314\r\nX-More: =?utf-8?q?=C3=A4?=\r\n\r\n"
+	    "Final-Recipient: rfc822; bob@clinic.example\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+	    "Diagnostic-Code: smtp; 550 no\r\n such user\r\nRemote-MTA: dns; mx.clinic.example\r\n"
+	    "--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <1@acme.example>\r\n--b--\r\n";
+	struct header report_header;
+	header_parse(&report_header, SLICE("Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n"));
+	ck_assert(report_parse(&w->report, &report_header, slice_of(report_text), true));
+	header_fini(&report_header);
 	w->bounce = (struct policy_bounce){ .kind = DSN_FAILED, .rcpts = w->dsn_rcpts, .nrcpts = 2,
 	    .words = &w->words };
 }
@@ -245,7 +255,9 @@ world_for(struct world *w, enum policy_hook hook)
 		s->rcpt = 0;
 	if (hook == HOOK_RCPT)
 		s->relay = "allowed";
-	if (hook == HOOK_HEADER || hook == HOOK_MESSAGE || hook == HOOK_BOUNCE || hook == HOOK_DSN)
+	if (hook == HOOK_BOUNCE_IN)
+		s->report = &w->report;
+	if (hook == HOOK_BOUNCE_IN || hook == HOOK_HEADER || hook == HOOK_MESSAGE || hook == HOOK_BOUNCE || hook == HOOK_DSN)
 		s->header = slice_of(world_header);
 	if (hook == HOOK_MESSAGE)
 		s->content = w->msg->content;
@@ -270,6 +282,7 @@ world_fini(struct world *w, struct policy_gen *g)
 {
 	policy_session_end(g, &w->vars);
 	dsn_words_fini(&w->words);
+	report_fini(&w->report);
 	msg_unref(w->msg);
 }
 

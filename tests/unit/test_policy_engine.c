@@ -536,7 +536,7 @@ static const struct outcome_case {
 	{ "tls_policy", VERDICT_DEFER, 451 }, { "attempt", VERDICT_DEFER, 451 }, { "ehlo", VERDICT_DEFER, 451 },
 	{ "unmet", VERDICT_NONE, 0 }, { "result", VERDICT_NONE, 0 }, { "bounce", VERDICT_NONE, 0 },
 	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 },
-	{ "header", VERDICT_DEFER, 451 }, { "auth", VERDICT_DEFER, 454 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
+	{ "header", VERDICT_DEFER, 451 }, { "bounce_in", VERDICT_DEFER, 451 }, { "auth", VERDICT_DEFER, 454 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
 };
 
 START_TEST(failure_outcome)
@@ -604,7 +604,8 @@ START_TEST(illegal_verdicts)
 	}
 	/* Two that must never be legal anywhere else (I3, policy design section 2). */
 	ck_assert_int_eq(policy_verdict_is_legal(hook, VERDICT_RELAX), hook == HOOK_UNMET);
-	ck_assert_int_eq(policy_verdict_is_legal(hook, VERDICT_ACCEPT), hook == HOOK_RCPT || hook == HOOK_MESSAGE);
+	ck_assert_int_eq(policy_verdict_is_legal(hook, VERDICT_ACCEPT), hook == HOOK_RCPT || hook == HOOK_MESSAGE ||
+	    hook == HOOK_BOUNCE_IN);
 }
 END_TEST
 

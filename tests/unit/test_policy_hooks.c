@@ -444,6 +444,8 @@ static const struct hook_case {
 	    VERDICT_REJECT },
 	{ HOOK_AUTH, TAKES(IDENTITY) | TAKES(REJECT) | TAKES(DEFER), 454, "4.7.0", "gw.identity { id = 'ann' }",
 	    "gw.reject {}", VERDICT_IDENTITY, VERDICT_REJECT },
+	{ HOOK_BOUNCE_IN, TAKES(HOLD) | TAKES(DISCARD) | TAKES(ACCEPT), 451, "4.3.0", "gw.discard { reason = 'x' }",
+	    "gw.hold {}", VERDICT_DISCARD, VERDICT_HOLD },
 };
 
 static struct verdict later;

@@ -12,7 +12,8 @@ static const char *const arguments[HOOKS] = {
 	[HOOK_CONNECT] = "session", [HOOK_HELO] = "session, name", [HOOK_TLS] = "session",
 	[HOOK_AUTH] = "session, cred",
 	[HOOK_MAIL] = "session, message", [HOOK_RCPT] = "session, message, rcpt",
-	[HOOK_DATA] = "session, message", [HOOK_HEADER] = "session, message", [HOOK_MESSAGE] = "session, message",
+	[HOOK_DATA] = "session, message", [HOOK_HEADER] = "session, message",
+	[HOOK_BOUNCE_IN] = "session, message, report", [HOOK_MESSAGE] = "session, message",
 	[HOOK_DISCONNECT] = "session", [HOOK_ROUTE] = "message, rcpt",
 	[HOOK_TLS_POLICY] = "domain, route", [HOOK_ATTEMPT] = "message, hop",
 	[HOOK_EHLO] = "message, hop", [HOOK_UNMET] = "message, hop, unmet",
@@ -211,6 +212,15 @@ static const struct body_case {
 	{ "auth", HOOK_AUTH, "eq(cred.mech, 'PLAIN') eq(cred.id, 'ann') eq(cred.authzid, nil)\n"
 	  "eq(cred.password, 'secret') eq(session.auth, nil)" },
 	{ "session.auth", HOOK_MAIL, "eq(session.auth, nil)" },
+	{ "bounce_in", HOOK_BOUNCE_IN, "eq(report.kind, 'dsn') eq(report.reporting_mta, 'mx.far.example')\n"
+	  "eq(report.envelope_id, 'QQ314') eq(report.arrival_date, nil) eq(report.truncated, false)\n"
+	  "eq(report:field 'x-more', '\\u{e4}') eq(report:original 'message-id', '<1@acme.example>')\n"
+	  "eq(report:original 'Subject', nil) eq(report.feedback_type, nil) eq(report.source_ip, nil)\n"
+	  "eq(report.user_agent, nil) eq(#report.recipients, 1) eq(report.recipients[2], nil)\n"
+	  "local r = report.recipients[1] eq(r.address, 'bob@clinic.example') eq(r.action, 'failed')\n"
+	  "eq(r.status, '5.1.1') eq(r.diagnostic, 'smtp; 550 no such user') eq(r.remote_mta, 'mx.clinic.example')\n"
+	  "eq(r.original, nil) eq(r:field 'Status', '5.1.1') message:tag 'bounced' report:note 'n'\n"
+	  "for i, x in ipairs(report.recipients) do assert(x.status) end" },
 	{ "log", HOOK_LOG, "eq(event.what, 'delivered') eq(event.n[2], 2)" },
 	{ "address", HOOK_MAIL,
 	  "local a = gw.address('Ann@ACME.Example') eq(a.localpart, 'Ann') eq(a.domain.name, 'acme.example')\n"
