@@ -9,6 +9,8 @@
 #include "ctl/cli_int.h"
 #include "ctl/probe.h"
 
+#define SHOWN 5u		/* patterns of a policy */
+
 static const struct { const char *key, *label; } mails[PROBE_MAILS] = {
 	{ "untagged", "no tag" }, { "tls_required_no", "TLS-Required: No" }, { "requiretls", "REQUIRETLS" },
 };
@@ -93,6 +95,8 @@ print_host(const json_t *h, long long port)
 	printf("%s, name %s\n", cli_str(h, "name"), strcmp(by, "dnssec") == 0 ? "authenticated by DNSSEC" :
 	    strcmp(by, "sts") == 0 ? "authenticated by MTA-STS" : strcmp(by, "domain") == 0 ?
 	    "is the domain itself" : "not authenticated");
+	if (json_is_boolean(json_object_get(h, "sts_match")))
+		printf("   MTA-STS policy: %s this host\n", is_true(h, "sts_match") ? "names" : "does not name");
 	if (cli_str(h, "tlsa")[0] != '\0')
 		printf("   TLSA records: %s\n", cli_str(h, "tlsa"));
 	if (json_array_size(json_object_get(h, "addresses")) == 0)
@@ -103,6 +107,29 @@ print_host(const json_t *h, long long port)
 		if (json_object_get(h, mails[i].key) != NULL)
 			print_verdict(mails[i].label, json_object_get(h, mails[i].key), said);
 	json_decref(said);
+}
+
+static void
+print_sts(const json_t *sts)
+{
+	const json_t *mx = json_object_get(sts, "mx");
+	size_t n = json_array_size(mx);
+
+	if (!json_is_object(sts)) {
+		printf("MTA-STS: off in this configuration\n");
+	} else if (json_is_array(mx)) {
+		printf("MTA-STS: mode %s, id %s, good for %lld s, names", cli_str(sts, "mode"), cli_str(sts, "id"),
+		    cli_num(sts, "max_age"));
+		for (size_t i = 0; i < n && i < SHOWN; i++)
+			printf("%s %s", i > 0 ? "," : "", json_string_value(json_array_get(mx, i)));
+		if (n > SHOWN)
+			printf(" and %zu more", n - SHOWN);
+		puts(n == 0 ? " nothing" : "");
+	} else if (cli_str(sts, "why")[0] != '\0') {
+		printf("MTA-STS: no policy to be had: %s\n", cli_str(sts, "why"));
+	} else {
+		printf("MTA-STS: no policy\n");
+	}
 }
 
 static void
@@ -120,6 +147,8 @@ print_people(const json_t *o)
 		printf("%s: %zu mail host%s, %s, %s\n", cli_str(o, "domain"), n, n == 1 ? "" : "s",
 		    is_true(mx, "implicit") ? "no MX record" : "by MX records",
 		    is_true(mx, "secure") ? "signed with DNSSEC" : "not signed");
+	if (n > 0)
+		print_sts(json_object_get(o, "sts"));
 	json_array_foreach(json_object_get(o, "hosts"), i, h)
 		print_host(h, cli_num(o, "port"));
 	printf("\nMail to %s today\n", cli_str(o, "domain"));

@@ -9,7 +9,7 @@ libsallyport_a_SOURCES += \
 	src/ctl/client.c \
 	src/ctl/ctl.c src/ctl/ctl.h src/ctl/ctl_int.h \
 	src/ctl/http.c \
-	src/ctl/probe.c src/ctl/probe.h src/ctl/probe_say.c \
+	src/ctl/probe.c src/ctl/probe.h src/ctl/probe_say.c src/ctl/probe_sts.c \
 	src/ctl/query.c
 check_PROGRAMS += tests/fuzz/replay_admin
 TESTS += tests/fuzz/replay_admin

@@ -10,13 +10,14 @@
 
 #include "ctl/probe.h"
 #include "dns/tlsa.h"
+#include "sts/fetch.h"
 
 #define STEP_MS 30000		/* the longest wait for one reply */
 #define GOODBYE_MS 5000
 #define ANCHOR "/usr/share/dns/root.key"
 
-static void
-stop_when_done(struct probe *p)
+void
+probe_stop_when_done(struct probe *p)
 {
 	if (p->mx != NULL && p->left == 0 && p->dns_tested)
 		event_base_loopbreak(p->base);
@@ -32,7 +33,7 @@ over(struct probe_try *t)
 	t->is_over = true;
 	t->client = NULL;
 	p->left--;
-	stop_when_done(p);
+	probe_stop_when_done(p);
 }
 
 static void
@@ -159,7 +160,7 @@ on_tlsa(void *owner, uint64_t ticket, const struct tlsa_result *r)
 	h->facts.tlsa = host_dane_state(h->dane);
 	host_connect(h);
 	h->p->left--;
-	stop_when_done(h->p);
+	probe_stop_when_done(h->p);
 }
 
 static void
@@ -178,13 +179,32 @@ host_start(struct probe_host *h)
 static void
 host_init(struct probe *p, struct probe_host *h, const struct mx_host *m)
 {
+	struct trust_facts *f = &h->facts;
+
 	h->p = p;
 	h->mx = m;
-	h->facts.mx = hop_mx_trust(p->mx, m);
-	h->facts.host_has_no_name = m->is_address;
+	f->sts = p->sts.mode;
+	f->sts_matches = hop_sts_matches(p->sts.has_policy ? &p->sts.policy : NULL, m);
+	f->mx = hop_mx_by_sts(hop_mx_trust(p->mx, m), f->sts, f->sts_matches);
+	f->host_has_no_name = m->is_address;
 	h->tries = xcalloc(m->naddrs, sizeof *h->tries);
 	for (h->n = 0; h->n < m->naddrs; h->n++)
 		h->tries[h->n] = (struct probe_try){ .p = p, .host = h, .addr = m->addrs[h->n] };
+}
+
+void
+probe_connect(struct probe *p)
+{
+	if (p->mx == NULL || !p->sts.is_over)
+		return;
+	p->hosts = xcalloc(p->mx->n, sizeof *p->hosts);
+	if (p->mx->status == MX_OK)
+		for (p->n = 0; p->n < p->mx->n; p->n++)
+			host_init(p, &p->hosts[p->n], &p->mx->hosts[p->n]);
+	p->left++;		/* not over before all of them were begun */
+	for (size_t i = 0; i < p->n; i++)
+		host_start(&p->hosts[i]);
+	p->left--;
 }
 
 static void
@@ -193,15 +213,8 @@ on_mx(void *owner, uint64_t ticket, struct mx_result *r)
 	struct probe *p = owner;
 
 	p->mx = mx_result_ref(r);
-	p->hosts = xcalloc(r->n, sizeof *p->hosts);
-	if (r->status == MX_OK)
-		for (p->n = 0; p->n < r->n; p->n++)
-			host_init(p, &p->hosts[p->n], &r->hosts[p->n]);
-	p->left++;		/* not over before all of them were begun */
-	for (size_t i = 0; i < p->n; i++)
-		host_start(&p->hosts[i]);
-	p->left--;
-	stop_when_done(p);
+	probe_connect(p);
+	probe_stop_when_done(p);
 }
 
 static void
@@ -212,7 +225,7 @@ on_self_test(void *owner, bool ok, const char *why)
 	p->dns_tested = true;
 	p->dns_ok = ok;
 	snprintf(p->dns_why, sizeof p->dns_why, "%s", ok || why == NULL ? "" : why);
-	stop_when_done(p);
+	probe_stop_when_done(p);
 }
 
 static struct dns *
@@ -282,12 +295,21 @@ probe_run(struct probe *p, struct err *err)
 	p->tls = tls_client_new(&tc, err);
 	if (p->tls == NULL)
 		return -1;
+	if (p->conf != NULL && p->conf->tls.sts_ca_file != NULL)
+		tc.ca_file = p->conf->tls.sts_ca_file;
+	p->sts_tls = tls_client_new(&tc, err);
+	if (p->sts_tls == NULL)
+		return -1;
 	p->dns = make_dns(p, err);
 	if (p->dns == NULL)
+		return -1;
+	if (probe_sts_start(p, err) != 0)
 		return -1;
 	look_up(p);
 	event_base_dispatch(p->base);
 	MUST(p->mx != NULL && p->left == 0);
+	sts_fetcher_free(p->sts.fetcher);
+	p->sts.fetcher = NULL;
 	dns_free(p->dns);
 	p->dns = NULL;
 	/* What is left on the loop are farewells; each has its own limit. */
@@ -316,9 +338,11 @@ probe_fini(struct probe *p)
 		host_dane_unref(p->hosts[i].dane);
 	}
 	free(p->hosts);
+	probe_sts_fini(p);
 	mx_result_unref(p->mx);
 	dns_free(p->dns);
 	tls_client_unref(p->tls);
+	tls_client_unref(p->sts_tls);
 	if (p->base != NULL)
 		event_base_free(p->base);
 }

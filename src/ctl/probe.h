@@ -3,6 +3,7 @@
  * decided here.
  *
  *   probe.c        look-up and connections, on a loop of its own: EHLO, STARTTLS, EHLO, QUIT
+ *   probe_sts.c    the domain's MTA-STS policy
  *   probe_say.c    what that means for mail, as JSON
  *   cli_probe.c    the command, and the same for people */
 #ifndef CTL_PROBE_H
@@ -14,6 +15,7 @@
 #include "deliver/hop.h"
 #include "dns/dns.h"
 #include "smtp/smtp.h"
+#include "sts/sts.h"
 #include "trust/trust.h"
 
 struct probe_try {		/* one address of a host */
@@ -44,14 +46,31 @@ struct probe {
 	uint16_t port;
 	struct event_base *base;
 	struct dns *dns;
-	struct tls_client *tls;
+	struct tls_client *tls, *sts_tls;
 	char helo[256];
 	struct mx_result *mx;		/* NULL until it is known */
 	struct probe_host *hosts;
-	size_t n, left;			/* left: tries under way */
+	size_t n, left;			/* left: look-ups and tries under way */
+	struct {
+		struct sts_fetcher *fetcher;
+		bool is_off, is_over, txt_failed;	/* off: by the configuration */
+		enum sts_txt txt;
+		char id[STS_ID_SIZE];
+		enum sts_mode mode;		/* what applies to mail */
+		bool has_policy;
+		struct sts_policy policy;
+		char *why;			/* there is none to be had; NULL */
+	} sts;
 	bool dns_tested, dns_ok;
 	char dns_why[256];
 };
+
+/* probe_sts.c; calls probe_connect when the policy is known. */
+int probe_sts_start(struct probe *p, struct err *err);
+void probe_sts_fini(struct probe *p);
+/* probe.c */
+void probe_connect(struct probe *p);	/* to all hosts, when all is known that comes before */
+void probe_stop_when_done(struct probe *p);
 
 enum probe_mail { PROBE_UNTAGGED, PROBE_TLS_NO, PROBE_REQUIRETLS, PROBE_MAILS };
 

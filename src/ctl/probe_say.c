@@ -92,6 +92,28 @@ protection(const struct trust_verdict *v, const struct trust_facts *f)
 
 /* ---- What would have to change ---- */
 
+/* The host's name came in an unsigned answer, and no MTA-STS policy vouches for it. */
+static char *
+no_proof(const struct probe_host *h)
+{
+	static const char sign[] = "the domain: sign its MX records with DNSSEC, or";
+	const struct probe *p = h->p;
+	const char *name = h->mx->name;
+
+	if (p->sts.is_off)
+		return xasprintf("%s publish an MTA-STS policy that names %s (tls.sts is off here)", sign, name);
+	if (p->sts.txt == STS_TXT_BROKEN)
+		return xasprintf("%s mend its MTA-STS record", sign);
+	if (p->sts.txt == STS_TXT_ID && !p->sts.has_policy)
+		return xasprintf("%s put the MTA-STS policy in place that its TXT record announces (%s)", sign,
+		    p->sts.why);
+	if (h->facts.sts_matches)
+		return xasprintf("%s set the mode of its MTA-STS policy to enforce", sign);
+	if (p->sts.has_policy)
+		return xasprintf("%s name %s in its MTA-STS policy", sign, name);
+	return xasprintf("%s publish an MTA-STS policy that names %s", sign, name);
+}
+
 static char *
 change_for(const struct probe_host *h, enum trust_reason reason)
 {
@@ -100,12 +122,14 @@ change_for(const struct probe_host *h, enum trust_reason reason)
 
 	switch (reason) {
 	case TRUST_MX_UNAUTHENTICATED:
-		return xasprintf("the domain: sign its MX records with DNSSEC, or publish an MTA-STS policy that "
-		    "names %s", name);
+		return no_proof(h);
 	case TRUST_STS_MISMATCH:
 		return xasprintf("the domain: name %s in its MTA-STS policy", name);
 	case TRUST_STS_FETCH:
-		return xstrdup("the domain: its MTA-STS policy has to be where its TXT record says");
+		if (h->p->sts.txt_failed)
+			return xasprintf("the domain: its name servers have to answer for _mta-sts.%s", h->p->domain);
+		return xasprintf("the domain: the MTA-STS policy that its TXT record announces has to be there (%s)",
+		    h->p->sts.why);
 	case TRUST_TLSA_LOOKUP:
 		return xasprintf("the domain of %s: its name servers have to answer for TLSA records (%s)", name,
 		    h->dane->why);
@@ -278,6 +302,31 @@ try_json(const struct probe_try *t)
 	return o;
 }
 
+/* What there is to know of the domain's MTA-STS policy; null where it was not looked for. */
+static json_t *
+sts_json(const struct probe *p)
+{
+	static const char *const records[] = { [STS_TXT_NONE] = "none", [STS_TXT_ID] = "found",
+		[STS_TXT_BROKEN] = "broken" };
+	json_t *o, *mx;
+
+	if (p->sts.is_off)
+		return json_null();
+	o = json_object();
+	json_object_set_new(o, "record", json_string(p->sts.txt_failed ? "lookup-failed" : records[p->sts.txt]));
+	json_object_set_new(o, "id", p->sts.txt == STS_TXT_ID ? safe(p->sts.id) : json_null());
+	json_object_set_new(o, "mode", json_string(sts_mode_name(p->sts.mode)));
+	json_object_set_new(o, "why", safe(p->sts.why));
+	if (!p->sts.has_policy)
+		return o;
+	json_object_set_new(o, "max_age", json_integer(p->sts.policy.max_age_s));
+	mx = json_array();
+	for (size_t i = 0; i < p->sts.policy.nmx; i++)
+		json_array_append_new(mx, safe(p->sts.policy.mx[i]));
+	json_object_set_new(o, "mx", mx);
+	return o;
+}
+
 static json_t *
 host_json(const struct probe *p, const struct probe_host *h)
 {
@@ -286,6 +335,7 @@ host_json(const struct probe *p, const struct probe_host *h)
 	json_object_set_new(o, "name", safe(h->mx->name));
 	json_object_set_new(o, "preference", p->mx->implicit ? json_null() : json_integer(h->mx->preference));
 	json_object_set_new(o, "authenticated_by", json_string(mx_trust_name(h->facts.mx)));
+	json_object_set_new(o, "sts_match", p->sts.has_policy ? json_boolean(h->facts.sts_matches) : json_null());
 	json_object_set_new(o, "addresses_secure", json_boolean(h->mx->secure));
 	json_object_set_new(o, "tlsa", made(dane_evidence(h->dane, NULL)));
 	json_object_set_new(o, "address_lookup", json_string(dns_status_name(h->mx->addr_status)));
@@ -391,6 +441,7 @@ probe_json(const struct probe *p, enum probe_answer *requiretls)
 	json_object_set_new(o, "mx", json_pack("{s:s, s:b, s:b, s:o}", "status", mx_names[p->mx->status],
 	    "secure", p->mx->secure, "implicit", p->mx->implicit, "why",
 	    p->mx->status == MX_OK ? json_null() : safe(p->mx->why)));
+	json_object_set_new(o, "sts", sts_json(p));
 	for (size_t i = 0; i < p->n; i++)
 		json_array_append_new(hosts, host_json(p, &p->hosts[i]));
 	json_object_set_new(o, "hosts", hosts);

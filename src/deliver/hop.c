@@ -10,6 +10,18 @@ hop_mx_trust(const struct mx_result *r, const struct mx_host *h)
 	return r->implicit && !h->is_address ? MX_IMPLICIT : MX_INSECURE;
 }
 
+bool
+hop_sts_matches(const struct sts_policy *p, const struct mx_host *h)
+{
+	return p != NULL && !h->is_address && sts_policy_has(p, h->name);
+}
+
+enum mx_trust
+hop_mx_by_sts(enum mx_trust mx, enum sts_mode mode, bool sts_matches)
+{
+	return mx == MX_INSECURE && sts_matches && mode != STS_NONE ? MX_STS : mx;
+}
+
 enum hop_stage
 hop_stage_of_end(enum smtp_client_end why, int code)
 {

@@ -5,6 +5,7 @@
 
 #include "dns/dns.h"
 #include "smtp/smtp.h"
+#include "trust/sts.h"
 #include "trust/trust.h"
 
 struct tlsa_result;
@@ -12,6 +13,10 @@ struct verify_want;
 
 /* How a host's name was found through the MX records of a domain. */
 enum mx_trust hop_mx_trust(const struct mx_result *r, const struct mx_host *h);
+/* Does the domain's MTA-STS policy name the host? NULL: no policy. */
+bool hop_sts_matches(const struct sts_policy *p, const struct mx_host *h);
+/* The same when such a policy vouches for a host of an unsigned answer. */
+enum mx_trust hop_mx_by_sts(enum mx_trust mx, enum sts_mode mode, bool sts_matches);
 /* Why a connection ended before it could be used, as a stage. */
 enum hop_stage hop_stage_of_end(enum smtp_client_end why, int code);
 /* Stage, TLS and REQUIRETLS of a live connection; what was known before from DNS stays. `w`: what an

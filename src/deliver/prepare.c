@@ -126,9 +126,8 @@ take_result(struct hostlist *h, const struct route *r, const struct mx_result *r
 		to->preference = r->via_mx ? m->preference : preference;
 		to->mx = r->assert_secure_lookup ? MX_ASSERTED : r->via_mx ? hop_mx_trust(res, m) : MX_INSECURE;
 		to->sts = h->sts_mode;
-		to->sts_matches = h->sts != NULL && !m->is_address && sts_policy_has(&h->sts->policy, m->name);
-		if (to->mx == MX_INSECURE && to->sts_matches && to->sts != STS_NONE)
-			to->mx = MX_STS;
+		to->sts_matches = hop_sts_matches(h->sts == NULL ? NULL : &h->sts->policy, m);
+		to->mx = hop_mx_by_sts(to->mx, to->sts, to->sts_matches);
 		to->has_no_name = m->is_address && r->nnames == 0;
 		to->is_fixed = !r->via_mx;
 		to->domain_canon = res->canon;

@@ -433,17 +433,14 @@ proceed(struct entry *e)
 	answer_all(e);
 }
 
-static void
-on_txt(void *owner, uint64_t query, const struct dns_answer *a)
+enum sts_txt
+sts_txt_of(const struct dns_answer *a, char id_out[STS_ID_SIZE])
 {
-	struct entry *e = owner;
+	enum sts_txt found = STS_TXT_NONE;
 	struct slice txt[100];
 	struct buf text[NELEMS(txt)];
 	size_t n = 0, nbufs = 0;
 
-	e->query = 0;
-	e->txt = STS_TXT_NONE;
-	e->txt_failed = dns_status_is_failure(a->status);
 	for (size_t i = 0; a->status == DNS_OK && i < a->n && nbufs < NELEMS(txt); i++) {
 		buf_init(&text[nbufs], 64 * 1024);
 		if (dns_txt_parse(&a->rr[i], &text[nbufs]))
@@ -451,9 +448,20 @@ on_txt(void *owner, uint64_t query, const struct dns_answer *a)
 		nbufs++;
 	}
 	if (n > 0)
-		e->txt = sts_txt_id(txt, n, e->id);
+		found = sts_txt_id(txt, n, id_out);
 	for (size_t i = 0; i < nbufs; i++)
 		buf_fini(&text[i]);
+	return found;
+}
+
+static void
+on_txt(void *owner, uint64_t query, const struct dns_answer *a)
+{
+	struct entry *e = owner;
+
+	e->query = 0;
+	e->txt = sts_txt_of(a, e->id);
+	e->txt_failed = dns_status_is_failure(a->status);
 	if (e->txt == STS_TXT_BROKEN)
 		log_info("MTA-STS record not usable", LOG_S("domain", e->domain));
 	proceed(e);

@@ -14,6 +14,9 @@
 
 void sts_init(void);			/* once, before threads */
 
+/* What the answer to a question for `_mta-sts.` and the domain announces. */
+enum sts_txt sts_txt_of(const struct dns_answer *a, char id_out[STS_ID_SIZE]);
+
 struct sts_known {			/* immutable, counted; one thread */
 	int refs;
 	char id[STS_ID_SIZE];

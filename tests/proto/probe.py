@@ -11,6 +11,7 @@ import tempfile
 
 import case
 from case import Gateway, Lab, Zone, basic_config, free_port
+from lab.policyhost import PolicyHost, policy
 
 YES, NO, USAGE, UNKNOWN = 0, 1, 2, 3
 
@@ -29,7 +30,9 @@ ZONES = {
     "bogus.example": Zone("@ MX 10 mx1\nmx1 A 127.0.0.21", kind="bogus"),
     "broken.example": Zone(kind="servfail"),
 }
-ADDRESSES = [f"127.0.0.{n}" for n in range(11, 25)]
+ADDRESSES = [f"127.0.0.{n}" for n in range(11, 26)]
+STS_MX, STS_WEB = "127.0.0.25", "127.0.8.100"
+STS_DOMAINS = ["ok", "mismatch", "testing", "trouble", "gone", "unsure"]
 MAILS = ("untagged", "tls_required_no", "requiretls")
 
 PORT = free_port(ADDRESSES)       # TLSA records name it
@@ -43,6 +46,10 @@ def zones(t):
     return dict(ZONES, **{
         "dane.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.22\n{at} {ours}"),
         "danebad.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.23\n{at} {other}"),
+        "sts.example": Zone("\n".join(
+            f'{d} MX 10 mx.{d}\nmx.{d} A {STS_MX}\nmta-sts.{d} A {STS_WEB}\n_mta-sts.{d} TXT "v=STSv1; id=7"'
+            for d in STS_DOMAINS if d != "unsure") + f'\nunsure MX 10 mx.unsure\nmx.unsure A {STS_MX}\n'
+            '_mta-sts.unsure TXT "v=STSv1; id=1"\n_mta-sts.unsure TXT "v=STSv1; id=2"', kind="unsigned"),
         "daneodd.example": Zone(f"@ MX 10 mx1\nmx1 A 127.0.0.24\n{at} 1 1 1 {ours.split()[-1]}"),
     })
 
@@ -64,8 +71,9 @@ class Bench:
         self.hop = {}
         for host, options in hosts.items():
             options = dict(options)
-            name, kind = options.pop("name"), options.pop("kind", "good")
-            self.hop[host] = t.nexthop(host=host, port=PORT, name=name, cert=t.certs.issue(name, kind=kind), **options)
+            name, kind, names = options.pop("name"), options.pop("kind", "good"), options.pop("names", None)
+            self.hop[host] = t.nexthop(host=host, port=PORT, name=name,
+                                       cert=t.certs.issue(name, kind=kind, names=names), **options)
         self.gw = Gateway(t.path("gw"), basic_config(t.certs, lab, hop_port=PORT), start=False)
 
     def run(self, domain, *args, status):
@@ -219,6 +227,117 @@ def dane_unusable(t):
     found = b.json("daneodd.example", YES)
     t.eq((found["hosts"][0]["requiretls"]["row"], found["conclusion"]["requiretls"]["protection"]), (12, "tls-pkix"), "row")
     t.has(found["hosts"][0]["tlsa"], "unusable at mx1.daneodd.example: 1 1 1 ", "records")
+
+
+class StsBench(Bench):
+    """The same with a policy host, for domains below sts.example, whose mail host is one."""
+
+    def __init__(self, t, over=None, **options):
+        names = [f"mx.{d}.sts.example" for d in STS_DOMAINS]
+        super().__init__(t, {STS_MX: dict({"name": names[0], "names": names, "requiretls": True}, **options)})
+        self.web = PolicyHost(t.certs, STS_WEB)
+        t.parts.append(self.web.stop)
+        self.gw.config["tls"].update({"sts_port": self.web.port, "sts_timeout": "8s"}, **over or {})
+        self.gw.write()
+
+    def publish(self, name, mode="enforce", mx=None, **page):
+        self.web.publish(f"{name}.sts.example", policy(mode, [mx or f"mx.{name}.sts.example"]), **page)
+
+    def found(self, name, status):
+        found = self.json(f"{name}.sts.example", status)
+        verdict = found["hosts"][0]["requiretls"]
+        return found, verdict, [found["conclusion"][m].get("status") for m in MAILS]
+
+
+@case.register("sts-good", "row-24", "row-23", "S-60")
+def sts_good(t):
+    """An unsigned domain whose policy names the host: all mail goes; without the keyword it is that which lacks."""
+    b = StsBench(t)
+    b.publish("ok")
+    found, verdict, unused = b.found("ok", YES)
+    t.eq(results(found), ["delivered"] * 3, "results")
+    t.eq((verdict["row"], verdict["with_requiretls"], found["hosts"][0]["authenticated_by"]), (24, True, "sts"), "host")
+    t.eq(found["sts"], {"record": "found", "id": "7", "mode": "enforce", "why": None, "max_age": 86400,
+                        "mx": ["mx.ok.sts.example"]}, "policy")
+    t.eq((found["hosts"][0]["sts_match"], b.web.count("ok.sts.example")), (True, 1), "match, and fetches")
+    text = b.run("ok.sts.example", status=YES)
+    t.has(text, "MTA-STS: mode enforce, id 7, good for 86400 s, names mx.ok.sts.example\n", "policy, for people")
+    t.has(text, "name authenticated by MTA-STS\n   MTA-STS policy: names this host\n", "host, for people")
+    b.hop[STS_MX].stop()
+    b = StsBench(t, requiretls=False)
+    b.publish("ok")
+    found, verdict, status = b.found("ok", NO)
+    t.eq((results(found), status[2], verdict["row"]), (["delivered", "delivered", "returned"], "5.7.30", 23), "no keyword")
+    t.eq(verdict["changes"], ["mx.ok.sts.example: list REQUIRETLS after STARTTLS"], "changes")
+
+
+@case.register("sts-mismatch", "row-25")
+def sts_mismatch(t):
+    """The policy names another host: mail waits, goes when it waives TLS, and is returned with REQUIRETLS."""
+    b = StsBench(t)
+    b.publish("mismatch", mx="mx.elsewhere.example")
+    found, verdict, status = b.found("mismatch", NO)
+    t.eq((results(found), status), (["deferred", "delivered", "returned"], ["4.7.5", None, "5.7.10"]), "results")
+    t.eq([found["conclusion"][m].get("reason") for m in MAILS], ["sts-mismatch", None, "sts-mismatch"], "reasons")
+    t.eq(verdict["row"], 25, "row")
+    t.eq((found["hosts"][0]["sts_match"], found["hosts"][0]["authenticated_by"]), (False, "no"), "host")
+    t.eq(verdict["changes"], ["the domain: name mx.mismatch.sts.example in its MTA-STS policy"], "changes")
+    text = b.run("mismatch.sts.example", status=NO)
+    t.has(text, "   MTA-STS policy: does not name this host\n", "for people")
+    t.has(text, "to change: the domain: name mx.mismatch.sts.example in its MTA-STS policy\n", "for people")
+
+
+@case.register("sts-testing", "row-30", "row-31", "D2")
+def sts_testing(t):
+    """A policy of mode testing names the host, names another, and does not count."""
+    b = StsBench(t)
+    b.publish("testing", "testing")
+    found, verdict, unused = b.found("testing", YES)
+    t.eq((results(found), verdict["row"], found["sts"]["mode"]), (["delivered"] * 3, 30, "testing"), "it counts")
+    b.publish("testing", "testing", mx="mx.elsewhere.example")
+    found, verdict, status = b.found("testing", NO)
+    t.eq((results(found), verdict["row"], status[2]), (["delivered", "delivered", "returned"], 31, "5.7.10"), "another host")
+    t.eq(verdict["changes"], ["the domain: sign its MX records with DNSSEC, or name mx.testing.sts.example in its MTA-STS "
+                              "policy"], "changes")
+    b.gw.config["tls"]["sts_testing"] = "refuse"
+    b.gw.write()
+    b.publish("testing", "testing")
+    found, verdict, status = b.found("testing", NO)
+    t.eq((results(found), status[2]), (["delivered", "delivered", "returned"], "5.7.10"), "it does not count")
+    t.eq(verdict["changes"], ["the domain: sign its MX records with DNSSEC, or set the mode of its MTA-STS policy to "
+                              "enforce"], "changes")
+
+
+@case.register("sts-no-policy", "row-36", "row-35", "S-23")
+def sts_no_policy(t):
+    """A record that announces what is not to be had: not now, not at all; and two records."""
+    b = StsBench(t)
+    b.publish("trouble", status="503 Not now")
+    found, verdict, status = b.found("trouble", UNKNOWN)
+    t.eq((results(found), status[2], verdict["row"]), (["delivered", "delivered", "deferred"], "4.7.5", 36), "503")
+    t.eq(found["sts"], {"record": "found", "id": "7", "mode": "unknown", "why": "HTTP status 503"}, "policy")
+    t.eq(verdict["changes"], ["the domain: the MTA-STS policy that its TXT record announces has to be there (HTTP status 503)"],
+         "changes")
+    t.has(b.run("trouble.sts.example", status=UNKNOWN), "MTA-STS: no policy to be had: HTTP status 503\n", "for people")
+    b.publish("gone", status="404 Not found")
+    found, verdict, status = b.found("gone", NO)
+    t.eq((results(found), status[2], verdict["row"], found["sts"]["mode"], found["sts"]["why"]),
+         (["delivered", "delivered", "returned"], "5.7.10", 35, "none", "HTTP status 404"), "nothing there")
+    t.eq(verdict["changes"], ["the domain: sign its MX records with DNSSEC, or put the MTA-STS policy in place that its TXT "
+                              "record announces (HTTP status 404)"], "changes")
+    found, verdict, status = b.found("unsure", NO)
+    t.eq((status[2], found["sts"]["record"], found["sts"]["mode"]), ("5.7.10", "broken", "none"), "two records")
+    t.eq(verdict["changes"], ["the domain: sign its MX records with DNSSEC, or mend its MTA-STS record"], "changes")
+
+
+@case.register("sts-off")
+def sts_off(t):
+    """With tls.sts off nobody asks for policies, and none counts."""
+    b = StsBench(t, over={"sts": "off"})
+    b.publish("ok")
+    found, verdict, status = b.found("ok", NO)
+    t.eq((found["sts"], found["hosts"][0]["sts_match"], status[2], b.web.hits), (None, None, "5.7.10", []), "policy")
+    t.has(b.run("ok.sts.example", status=NO), "MTA-STS: off in this configuration\n", "for people")
 
 
 @case.register("several-hosts", "R-48", "row-51")
