@@ -4,6 +4,8 @@ src/trust/decide.c, conclude.c and duties.c is inverted, one at a time (the cond
 loop or a ?:, each side of && and ||, what a bool function returns), the test program is linked
 with that one changed object, and has to fail. Prints the ones that nobody noticed.
 
+What an assertion (MUST) says is left out: no input reaches it, so that no test can (base.h).
+
 Conditions are found by clang's parser (python3-clang, libclang). Without it: SKIP.
 MUTANTS=decide.c:120 tries those of one line.
 """
@@ -29,6 +31,8 @@ FILES = {
 }
 TIMEOUT_S = 60      # an inverted loop may never end: that is noticed, too
 STOP_AT_FIRST = dict(os.environ, CK_FORK="no")     # failure, that is
+
+ASSERTIONS = ("MUST",)
 
 # Nothing can tell these from the original, and why.
 SAME = {
@@ -57,11 +61,14 @@ def is_logical(node, text):
 
 
 def conditions(path, compile_args):
-    """(start, end, line) of each condition, once."""
+    """The text, (start, end, line) of each condition, once, and how many more are in assertions."""
     text = open(path, "rb").read()
-    unit = cindex.Index.create().parse(path, args=compile_args)
+    unit = cindex.Index.create().parse(path, args=compile_args,
+                                       options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD)
     bad = [d for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
     assert not bad, f"{path}: {bad[0]}"
+    asserted = [extent(c) for c in unit.cursor.get_children() if c.kind == cindex.CursorKind.MACRO_INSTANTIATION and
+                c.spelling in ASSERTIONS and c.location.file and c.location.file.name == path]
     found = {}
 
     def add(node):
@@ -90,7 +97,8 @@ def conditions(path, compile_args):
                 walk(c, in_bool)
 
     walk(unit.cursor, False)
-    return text, sorted((s, e, line) for (s, e), line in found.items())
+    left_out = [(s, e) for s, e in found if any(start <= s and e <= end for start, end in asserted)]
+    return text, sorted((s, e, line) for (s, e), line in found.items() if (s, e) not in left_out), len(left_out)
 
 
 def notices(dir_, path, text, compile_cmd, libs, tests):
@@ -124,11 +132,12 @@ def main():
     compile_cmd, libs = make_variables()
     args = [a for a in compile_cmd if a.startswith(("-I", "-D", "-std"))]
     resource = subprocess.run(["clang", "-print-resource-dir"], capture_output=True, text=True).stdout.strip()
-    tried = missed = n = 0
+    tried = missed = n = in_assertions = 0
     with tempfile.TemporaryDirectory() as dir_:
         for name, tests in FILES.items():
             path = os.path.join(SRC, name)
-            text, all_ = conditions(path, [*args, f"-I{resource}/include"])
+            text, all_, left_out = conditions(path, [*args, f"-I{resource}/include"])
+            in_assertions += left_out
             for start, end, line in all_:
                 n += 1
                 what = " ".join(text[start:end].decode().split())
@@ -140,7 +149,8 @@ def main():
                 if why is not None:
                     missed += 1
                     print(f"not ok {name}:{line}: !({what}): {why}", flush=True)
-    print(f"# {n} conditions, {tried} inverted, {len(SAME)} known to be the same, {missed} not noticed")
+    print(f"# {n} conditions, {tried} inverted, {len(SAME)} known to be the same, {missed} not noticed; "
+          f"{in_assertions} more in {', '.join(ASSERTIONS)}() left out")
     sys.exit(1 if missed or not tried else 0)
 
 

@@ -292,6 +292,55 @@ START_TEST(admin_rules)
 }
 END_TEST
 
+/* The word for log, evidence and notice: what was wrong with this host. */
+static const struct reason_case {
+	const char *name;
+	enum domain domain;
+	int h;
+	duty_mask duties;
+	bool waived;
+	enum trust_reason want;
+} reasons[] = {
+	{ "nobody there", SIGNED, H0, 15, false, TRUST_UNREACHABLE },
+	{ "nonsense", SIGNED, H_NONSENSE, 15, false, TRUST_PROTOCOL },
+	{ "no starttls", SIGNED, H1, 15, false, TRUST_NO_TLS },
+	{ "helo only", SIGNED, H_HELO, 15, false, TRUST_NO_ESMTP },
+	{ "454", SIGNED, H2T, 15, false, TRUST_TLS_TEMPFAIL },
+	{ "handshake", SIGNED, H2, 15, false, TRUST_HANDSHAKE },
+	{ "handshake, in clear next", SIGNED, H2, 0, false, TRUST_HANDSHAKE },
+	{ "handshake times out", SIGNED, H_SLOW, 15, false, TRUST_HANDSHAKE },
+	{ "old tls", SIGNED, H_OLD, 15, false, TRUST_OLD_TLS },
+	{ "no certificate that verifies", SIGNED, H3, 15, false, TRUST_UNVERIFIED },
+	{ "the same, asked for by a rule", SIGNED, H3, 3 << 4, false, TRUST_UNVERIFIED },
+	{ "none of the records", DANE, H3, 0, false, TRUST_DANE_MISMATCH },
+	{ "none of the records, REQUIRETLS", DANE, H3_PKIX, 15, false, TRUST_DANE_MISMATCH },
+	{ "none of the records behind an unsigned name", DANE_STS, H3, 0, false, TRUST_DANE_MISMATCH },
+	{ "records that do not count, a rule that does (D11)", DANE, H3, 3 << 4, true, TRUST_UNVERIFIED },
+	{ "records that nobody can use", UNUSABLE, H3, 15, false, TRUST_UNVERIFIED },
+	{ "tlsa look-up", TLSA_BAD, HX, 0, false, TRUST_TLSA_LOOKUP },
+	{ "not in the policy", STS_NOT, HX, 0, false, TRUST_STS_MISMATCH },
+	{ "no policy to be had", STS_LOST, HX, 15, false, TRUST_STS_FETCH },
+	{ "unsigned", PLAIN, HX, 15, false, TRUST_MX_UNAUTHENTICATED },
+	{ "no name", LITERAL, H5, 15, false, TRUST_NO_NAME },
+	{ "no keyword", SIGNED, H4, 15, false, TRUST_NO_REQUIRETLS },
+	{ "nothing wrong", SIGNED, H5, 15, false, TRUST_OK },
+	{ "nothing known yet", SIGNED, HX, 15, false, TRUST_OK },
+};
+
+START_TEST(reason_words)
+{
+	const struct reason_case *c = &reasons[_i];
+	struct trust_facts f = facts_of(c->domain, c->h);
+	struct trust_need need = need_of(c->duties);
+	struct trust_verdict v;
+
+	need.waived = c->waived;
+	trust_decide(&need, &f, &v);
+	ck_assert_msg(v.reason == c->want, "%s: %s instead of %s", c->name, trust_reason_word(v.reason),
+	    trust_reason_word(c->want));
+}
+END_TEST
+
 /* Rows 53 to 56: mail with a null sender (D3, D6). */
 static const struct null_case {
 	const char *name;
@@ -637,6 +686,7 @@ UNIT_MAIN("trust_decide",
 	tcase_add_test(tc, row_30_testing_refused);
 	tcase_add_test(tc, row_49_parameter_refused);
 	tcase_add_loop_test(tc, admin_rules, 0, NELEMS(admins));
+	tcase_add_loop_test(tc, reason_words, 0, NELEMS(reasons));
 	tcase_add_loop_test(tc, null_sender_rows, 0, NELEMS(nulls));
 	tcase_add_test(tc, row_56_notice_with_no);
 	tcase_add_test(tc, assertions);
