@@ -29,7 +29,7 @@ struct notices {
 
 static void next_group(struct notices *q);
 
-/* Does this recipient's sender want to hear this now? NOTIFY absent means failures and delays. */
+/* Does this recipient's sender want to hear this now? */
 static bool
 is_wanted(const struct attempt *a, const struct item_rcpt *r, enum group g)
 {
@@ -38,14 +38,14 @@ is_wanted(const struct attempt *a, const struct item_rcpt *r, enum group g)
 
 	switch (g) {
 	case GROUP_FAILED:
-		return (k == OUT_FAILED || k == OUT_EXPIRED) && (notify == 0 || (notify & NOTIFY_FAILURE));
+		return (k == OUT_FAILED || k == OUT_EXPIRED) && dsn_is_wanted(notify, DSN_FAILED);
 	case GROUP_DELAYED:
 		return k == OUT_DEFERRED && !r->delay_notified && !r->out.uncounted &&
 		    a->conf->queue.delay_notice_ms > 0 &&
 		    clock_wall_ms() - a->msg->received_ms >= a->conf->queue.delay_notice_ms &&
-		    (notify == 0 || (notify & NOTIFY_DELAY));
+		    dsn_is_wanted(notify, DSN_DELAYED);
 	case GROUP_SUCCESS:
-		return k == OUT_DELIVERED && r->out.relayed && (notify & NOTIFY_SUCCESS);
+		return k == OUT_DELIVERED && r->out.relayed && dsn_is_wanted(notify, DSN_RELAYED);
 	default:
 		return false;
 	}

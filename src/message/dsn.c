@@ -491,6 +491,21 @@ make_msg(struct dsn *d, size_t header_size)
 	return m;
 }
 
+bool
+dsn_is_wanted(unsigned notify, enum dsn_action about)
+{
+	switch (about) {
+	case DSN_FAILED:
+		return notify == 0 || (notify & NOTIFY_FAILURE) != 0;
+	case DSN_DELAYED:
+		return notify == 0 || (notify & NOTIFY_DELAY) != 0;
+	case DSN_DELIVERED:
+	case DSN_RELAYED:
+		break;
+	}
+	return (notify & NOTIFY_SUCCESS) != 0;
+}
+
 struct msg *
 dsn_build(const struct dsn_request *q, const struct dsn_words *w, struct err *err)
 {

@@ -116,6 +116,9 @@ struct dsn_rcpt {
 	int64_t last_attempt_ms;	/* wall, 0 unknown */
 	int64_t retry_until_ms;		/* for delayed */
 };
+/* NOTIFY as given (msg.h): does the sender want to hear this? Without it: failures and delays (row 57,
+ * RFC 3461 4.1). */
+bool dsn_is_wanted(unsigned notify, enum dsn_action about);
 /* What a bounce or dsn hook may change, with built-in values before it runs. */
 struct dsn_words {
 	char *from_header, *subject, *language, *template_name, *text, *html, *footer;

@@ -4,8 +4,8 @@ certificate they want, and what a change of them does. dane_rows.py has the deci
 import case
 import dane_lab
 import tagged
-from dane_lab import cert, domain, outcome, record, scene, submit
-from tagged import H4
+from dane_lab import cert, domain, scene, submit
+from tagged import H4, outcome, record
 
 def goes(name, *requirements, host, to=None, want="T", sni=None, verified="dane", has=(), over=None, policy=None,
          state=None, lacks=()):

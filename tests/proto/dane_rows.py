@@ -1,19 +1,10 @@
 """The rows of the decision table (section 11 of the requirements) that name DANE: 1 to 13, 37 and 38. Three
-columns each, as in decision_rows.py, which has most others:
-
-    C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
-    F x put off with status x   B x returned with status x"""
+columns each, as in decision_rows.py, which has most others; outcomes in the words of tagged.end."""
 
 import case
-from dane_lab import WEB, domain, outcome, record, scene, submit
+from dane_lab import WEB, domain, scene, submit
 from lab.policyhost import PolicyHost, policy
-from tagged import H1, H2, H2_454, H4, H5
-
-COLUMNS = {
-    "untagged": {},
-    "no": {"headers": "TLS-Required: No\n"},
-    "requiretls": {"params": "REQUIRETLS"},
-}
+from tagged import COLUMNS, H1, H2, H2_454, H4, H5, nothing_handed_over, outcome, record, row_name
 
 
 def with_policy(t, name, mx):
@@ -37,11 +28,10 @@ def rows(row, what, hosts, to, wants, evidence_row=True, sts_mx=None):
             if want[0] == "B" and evidence_row:
                 t.has(record(s, address).get("tlsa", "-"), f" at mx.{to}: ", "tlsa in the evidence")
             if want[0] in "FB":
-                t.check(all(f"<{address}>" not in r for h in s.hop.values() for m in h.messages
-                            if not m.mail.startswith("MAIL FROM:<>") for r in m.rcpts), "nothing was handed over")
+                nothing_handed_over(t, s, address)
 
     run.__doc__ = f"Row {row}, {what}: {', '.join(wants)}."
-    case.register(f"row-{row}-{what}", "D-28" if row < 9 else "D-29" if row < 13 else "D-08")(run)
+    case.register(row_name(row, what), "D-28" if row < 9 else "D-29" if row < 13 else "D-08")(run)
 
 
 WRONG = dict(H5, kind="self-signed")

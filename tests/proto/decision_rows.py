@@ -1,9 +1,6 @@
 """The decision table of RFC 8689 (section 11 of the requirements) from outside, as far as it names
 neither DANE nor MTA-STS: a case for each row, host state and column. At the end a table of what was
-seen.
-
-    C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
-    F x put off with status x   B x returned with status x   - no notice, and gone"""
+seen, in the words of tagged.end."""
 
 import ssl
 import sys
@@ -11,56 +8,14 @@ import sys
 import case
 import tagged
 from lab.client import Client, tls_context
-from tagged import H1, H2, H2_454, H3, H4, H5
+from tagged import COLUMNS, H1, H2, H2_454, H3, H4, H5, row_name
 
-COLUMNS = {
-    "untagged": {},
-    "no": {"headers": "TLS-Required: No\n"},
-    "requiretls": {"params": "REQUIRETLS"},
-}
 seen = []       # (row, what, column, outcome)
-
-
-def delivered(s, address):
-    """C, U, T or R when some host took it."""
-    for hop in s.hop.values():
-        for m in hop.accepted:
-            if not any(f"<{address}>" in r for r in m.rcpts):
-                continue
-            if m.has_requiretls:
-                return "R"
-            if m.tls is None:
-                return "C"
-            found = tagged.evidence(s.gw, address)
-            if found:       # written when the store has it, a moment after the reply
-                return "U" if found[-1]["verified"] == "no" else "T"
-    return None
-
-
-def outcome(t, s, address):
-    """What became of the message, and the notice if there was one."""
-    def look():
-        way = delivered(s, address)
-        if way is not None:
-            return way, None
-        if s.back.accepted:
-            n = tagged.Notice(s.back.accepted[0])
-            return f"B {n.status}", n
-        last = tagged.last_of(s.gw, address)
-        if last is not None:
-            return (f"F {last['status']}" if last["kind"] == "deferred" else last["kind"]), None
-        # A notice is stored together with the end of what it is about, so the queue is asked first.
-        if not s.gw.queue() and any(r["event"] == "failed" for r in tagged.evidence(s.gw, address)) and \
-                not s.back.accepted:
-            return "-", None
-        return None
-
-    return s.gw.wait_for(look, what=f"an end for {address}")
 
 
 def run(t, row, what, column, s, to, want, options, evidence_row):
     tagged.submit(t, s.gw, to, **dict(COLUMNS[column], **options))
-    got, n = outcome(t, s, to)
+    got, n = tagged.end(s, to)
     seen.append((row, what, column, got))
     t.eq(got, want, f"row {row}, {what}, {column}")
     is_tagged = column == "requiretls"
@@ -73,8 +28,7 @@ def run(t, row, what, column, s, to, want, options, evidence_row):
             for line in hop.commands("MAIL"):
                 if not line.startswith("MAIL FROM:<>"):
                     t.check(row == 49 and " REQUIRETLS" in line, f"MAIL at {name}: {line} (R-50)")
-        t.check(all(f"<{to}>" not in r for h in s.hop.values() for m in h.messages for r in m.rcpts),
-                "nothing was handed over (R-50)")
+        tagged.nothing_handed_over(t, s, to)
     if is_tagged and 32 <= row <= 35:
         t.eq(s.hop[PLAIN].sessions if PLAIN in s.hop else [], [], "connections (R-42 fails before one is made)")
     if not is_tagged:
@@ -99,7 +53,7 @@ def register(row, what, hosts, to, wants, over=None, policy=None, evidence_row=T
             run(t, row, what, column, s, to, want, options, evidence_row)
 
         one.__doc__ = f"Row {row}, {what}, {column}: {want}."
-        case.register(f"row-{row}-{what}-{column}", "R-52" if want[0] == "B" else "R-07")(one)
+        case.register(row_name(row, what, column), "R-52" if want[0] == "B" else "R-07")(one)
 
 
 def at(name, state):

@@ -8,10 +8,9 @@ import time
 import case
 import sts_lab
 import tagged
-from dane_lab import outcome
 from lab.policyhost import policy
 from sts_lab import domain, publish, scene
-from tagged import H1, H5
+from tagged import H1, H5, outcome
 
 HELD = "F 4.7.10"       # row 20: the policy counts
 

@@ -1,21 +1,12 @@
 """The rows of the decision table (section 11 of the requirements) that name MTA-STS: 19 to 36. Three
-columns each, as in decision_rows.py:
-
-    C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS
-    F x put off with status x   B x returned with status x"""
+columns each, as in decision_rows.py; outcomes in the words of tagged.end."""
 
 import case
 import sts_lab
 import tagged
-from dane_lab import outcome, record
 from sts_lab import domain, publish, scene
-from tagged import H1, H2, H3, H4, H5
+from tagged import COLUMNS, H1, H2, H3, H4, H5, nothing_handed_over, outcome, record, row_name
 
-COLUMNS = {
-    "untagged": {},
-    "no": {"headers": "TLS-Required: No\n"},
-    "requiretls": {"params": "REQUIRETLS"},
-}
 OTHER = ["mx.elsewhere.example"]
 
 
@@ -37,11 +28,10 @@ def rows(row, what, state, mode, wants, mx=None, evidence_row=True, before=None,
                 e = record(s, address)
                 t.eq((e.get("sts_mode"), e.get("sts_id")), (mode, "1"), "policy in the evidence")
             if want[0] in "FB":
-                t.check(all(f"<{address}>" not in r for h in s.hop.values() for m in h.messages
-                            if not m.mail.startswith("MAIL FROM:<>") for r in m.rcpts), "nothing was handed over")
+                nothing_handed_over(t, s, address)
 
     run.__doc__ = f"Row {row}, {what}: {', '.join(wants)}."
-    case.register(f"row-{row}-{what}", "S-64" if row < 27 else "S-65" if row < 32 else "S-49" if row < 36 else
+    case.register(row_name(row, what), "S-64" if row < 27 else "S-65" if row < 32 else "S-49" if row < 36 else
                   "S-29")(run)
 
 

@@ -155,6 +155,86 @@ def evidence(gw, address):
     return [r["record"] for r in rows if r["record"].get("rcpt") == address]
 
 
+# ---- What became of a message: the decision table's words ----
+
+# A message's column in the table, and what makes it belong there.
+COLUMNS = {
+    "untagged": {},
+    "no": {"headers": "TLS-Required: No\n"},
+    "requiretls": {"params": "REQUIRETLS"},
+}
+
+
+def delivered(s, address):
+    """How some host of the scene took it; None: none has.
+
+    C clear text   U TLS, not verified   T TLS, verified   R with REQUIRETLS"""
+    for hop in s.hop.values():
+        for m in hop.accepted:
+            if not any(f"<{address}>" in r for r in m.rcpts):
+                continue
+            if m.has_requiretls:
+                return "R"
+            if m.tls is None:
+                return "C"
+            found = evidence(s.gw, address)
+            if found:       # written when the store has it, a moment after the reply
+                return "U" if found[-1]["verified"] == "no" else "T"
+    return None
+
+
+def notice_about(s, address):
+    """The notice about this recipient, as it came to the sender's host; None without."""
+    for m in s.back.accepted:
+        n = Notice(m)
+        if n.recipients[0]["Final-Recipient"].partition(";")[2] == address:
+            return n
+    return None
+
+
+def end(s, address):
+    """What became of the message, and the notice if there was one: as above, or
+
+    F x put off with status x   B x returned with status x   - no notice, and gone"""
+    def look():
+        way = delivered(s, address)
+        if way is not None:
+            return way, None
+        n = notice_about(s, address)
+        if n is not None:
+            return f"B {n.status}", n
+        last = last_of(s.gw, address)
+        if last is not None:
+            return (f"F {last['status']}" if last["kind"] == "deferred" else last["kind"]), None
+        # A notice is stored together with the end of what it is about, so the queue is asked first.
+        if not s.gw.queue() and any(r["event"] == "failed" for r in evidence(s.gw, address)) and \
+                notice_about(s, address) is None:
+            return "-", None
+        return None
+
+    return s.gw.wait_for(look, what=f"an end for {address}")
+
+
+def outcome(s, address):
+    return end(s, address)[0]
+
+
+def record(s, address):
+    """The newest evidence about this recipient."""
+    return s.gw.wait_for(lambda: evidence(s.gw, address), what=f"evidence about {address}")[-1]
+
+
+def nothing_handed_over(t, s, address):
+    """No host was told of the message (R-50). A notice about it has another recipient."""
+    t.check(all(f"<{address}>" not in r for h in s.hop.values() for m in h.messages for r in m.rcpts),
+            "nothing was handed over (R-50)")
+
+
+def row_name(row, *what):
+    """Of a case for a row of the decision table; tests/coverage/decision_rows.py reads it in the log."""
+    return "-".join(["row", str(row), *what])
+
+
 # ---- Notices ----
 
 class Notice:

@@ -519,9 +519,9 @@ static const struct mx_case {
 	{ "viafar.signed.example", MX_OK, true, false, "far/10+c,127.0.0.16" },	/* */
 	{ "noaddr.signed.example", MX_NO_ADDRESS, true, true, "noaddr/0+s!nodata" },
 	{ "deadmx.signed.example", MX_NO_ADDRESS, true, false, "noaddr/10+s!nodata not-there/20+s!nxdomain" },
-	{ "not-there.signed.example", MX_NXDOMAIN, true, false, "" },
+	{ "not-there.signed.example", MX_NXDOMAIN, true, false, "" },	/* row 45 */
 	{ "not a name", MX_NXDOMAIN, false, false, "" },
-	{ "nullmx.signed.example", MX_NULL, true, false, "" },
+	{ "nullmx.signed.example", MX_NULL, true, false, "" },	/* row 46 */
 	{ "nullbut.signed.example", MX_OK, true, false, "mx1/10+s,::1,127.0.0.11" },	/* Z-02 */
 	{ "bogus.example", MX_TEMPFAIL, false, false, "" },	/* Z-09, row 44 */
 	{ "expired.example", MX_TEMPFAIL, false, false, "" },

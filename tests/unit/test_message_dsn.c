@@ -412,6 +412,30 @@ START_TEST(tls_required_no)		/* R-93, D12 */
 }
 END_TEST
 
+START_TEST(who_is_told)		/* row 57: NOTIFY without FAILURE (D8) */
+{
+	static const struct {
+		unsigned notify;
+		bool failed, delayed, relayed;
+	} cases[] = {
+		{ 0, true, true, false },
+		{ NOTIFY_NEVER, false, false, false },
+		{ NOTIFY_SUCCESS, false, false, true },
+		{ NOTIFY_DELAY, false, true, false },
+		{ NOTIFY_SUCCESS | NOTIFY_DELAY, false, true, true },
+		{ NOTIFY_FAILURE, true, false, false },
+		{ NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY, true, true, true },
+	};
+
+	for (size_t i = 0; i < NELEMS(cases); i++) {
+		ck_assert_msg(dsn_is_wanted(cases[i].notify, DSN_FAILED) == cases[i].failed, "failed, %zu", i);
+		ck_assert_msg(dsn_is_wanted(cases[i].notify, DSN_DELAYED) == cases[i].delayed, "delayed, %zu", i);
+		ck_assert_msg(dsn_is_wanted(cases[i].notify, DSN_RELAYED) == cases[i].relayed, "relayed, %zu", i);
+		ck_assert_msg(dsn_is_wanted(cases[i].notify, DSN_DELIVERED) == cases[i].relayed, "delivered, %zu", i);
+	}
+}
+END_TEST
+
 START_TEST(no_notice_about_a_notice)		/* R-94, M-137, M-187 */
 {
 	struct dsn_words w;
@@ -747,6 +771,7 @@ UNIT_MAIN("message_dsn",
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, ordinary_failure);
 	tcase_add_test(tc, full_return_when_asked);
+	tcase_add_test(tc, who_is_told);
 	tcase_add_loop_test(tc, requiretls_never_returns_body, 0, 16);
 	tcase_add_test(tc, requiretls_without_header);
 	tcase_add_test(tc, tls_required_no);

@@ -90,14 +90,16 @@ static const struct script_case cases[] = {
 	{ "plain", 0, 1, 1, PLAIN "N:1\nC:MAIL FROM:<a@example.org>\nN:0\nS:250 ok\nN:1\nC:RCPT TO:<r0@example.net>\n"
 	    "S:250 ok\nN:1\nC:DATA\nS:354 go\n" CONTENT "S:250 2.0.0 queued\nC:QUIT\nS:221 bye\nX",
 	    "ready ext=0 esmtp;done END 250 2.0.0 accepted [250];ready ext=0 esmtp;" },
-	{ "MAIL 4yz", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:450 4.7.1 later\nC:QUIT\nX",
+	{ "MAIL 4yz (row 48)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:450 4.7.1 later\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done MAIL 450 4.7.1 [0];ready ext=0 esmtp;" },
-	{ "MAIL 5yz", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:550 no\nC:QUIT\nX",
+	{ "MAIL 5yz (row 48)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:550 no\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done MAIL 550 [0];ready ext=0 esmtp;" },
-	{ "RCPT 4yz: RSET, then the next", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\n"
+	{ "MAIL 530, STARTTLS first (row 47)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:530 5.7.0 STARTTLS first\nC:QUIT\nX",
+	    "ready ext=0 esmtp;done MAIL 530 5.7.0 [0];ready ext=0 esmtp;" },
+	{ "RCPT 4yz: RSET, then the next (row 48)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\n"
 	    "C:RCPT TO:<r0@example.net>\nS:450 4.2.2 full\nC:RSET\nS:250 ok\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done RCPT 0 [450 4.2.2];ready ext=0 esmtp;" },
-	{ "RCPT 5yz for one of two", 0, 1, 2, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\n"
+	{ "RCPT 5yz for one of two (row 48)", 0, 1, 2, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\n"
 	    "C:RCPT TO:<r0@example.net>\nS:550-5.1.1 no\nS:550 5.1.1 such user\nC:RCPT TO:<r1@example.net>\nS:251 ok\n"
 	    "C:DATA\nS:354 go\n" CONTENT "S:250 done\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done END 250 accepted [550 5.1.1,251];ready ext=0 esmtp;" },
@@ -107,10 +109,10 @@ static const struct script_case cases[] = {
 	{ "DATA 250 is no acceptance (X-46)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\n"
 	    "C:RCPT TO:<r0@example.net>\nS:250 ok\nC:DATA\nS:250 accepted\nX",
 	    "ready ext=0 esmtp;done RCPT 0 [250];ended PROTOCOL 0;" },
-	{ "final 5yz", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\nC:RCPT TO:<r0@example.net>\nS:250 ok\n"
+	{ "final 5yz (row 48)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\nC:RCPT TO:<r0@example.net>\nS:250 ok\n"
 	    "C:DATA\nS:354 go\n" CONTENT "S:554 5.7.1 spam\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done END 554 5.7.1 [250];ready ext=0 esmtp;" },
-	{ "final 4yz", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\nC:RCPT TO:<r0@example.net>\nS:250 ok\n"
+	{ "final 4yz (row 48)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\nC:RCPT TO:<r0@example.net>\nS:250 ok\n"
 	    "C:DATA\nS:354 go\n" CONTENT "S:452 4.3.1 full\nC:QUIT\nX",
 	    "ready ext=0 esmtp;done END 452 4.3.1 [250];ready ext=0 esmtp;" },
 	{ "final 354 (X-46)", 0, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:250 ok\nC:RCPT TO:<r0@example.net>\nS:250 ok\n"
