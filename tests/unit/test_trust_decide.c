@@ -691,8 +691,8 @@ UNIT_MAIN("trust_decide",
 	tcase_add_test(tc, row_56_notice_with_no);
 	tcase_add_test(tc, assertions);
 	tcase_add_test(tc, under_a_grant);
-	tcase_add_loop_test(tc, sends_only_what_is_met, 0, 16);
-	tcase_add_loop_test(tc, more_duties_never_open, 0, 16);
 	tcase_add_loop_test(tc, conclusion, 0, NELEMS(conclusions));
 	tcase_add_test(tc, words);
+	tcase_add_loop_test(tc, sends_only_what_is_met, 0, 16);
+	tcase_add_loop_test(tc, more_duties_never_open, 0, 16);
 )
