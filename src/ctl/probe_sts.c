@@ -6,6 +6,7 @@
 
 #include "ctl/probe.h"
 #include "sts/fetch.h"
+#include "web/web.h"
 
 #define FETCH_MS 60000
 
@@ -70,7 +71,7 @@ probe_sts_start(struct probe *p, struct err *err)
 	p->sts.is_over = p->sts.is_off;
 	if (p->sts.is_off)
 		return 0;
-	sts_init();
+	web_init();
 	p->sts.fetcher = sts_fetcher_new(p->base, p->dns, err);
 	if (p->sts.fetcher == NULL)
 		return -1;

@@ -651,7 +651,7 @@ gateway_run(const char *conf_file)
 	json_set_alloc_funcs(xmalloc, free);
 	event_set_mem_functions(xmalloc, xrealloc, free);
 	net_tls_init();
-	sts_init();
+	web_init();
 	d.setup = setup_new(conf_file, &errors);
 	if (d.setup == NULL) {
 		fprintf(stderr, "%s\n", errors);

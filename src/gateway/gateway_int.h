@@ -14,6 +14,7 @@
 #include "queue/store.h"
 #include "smtp/smtp.h"
 #include "sts/sts.h"
+#include "web/web.h"
 
 /* ---- setup.c: one reading of the configuration ---- */
 struct setup {

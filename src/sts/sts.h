@@ -12,8 +12,6 @@
 #include "queue/store.h"
 #include "trust/sts.h"
 
-void sts_init(void);			/* once, before threads */
-
 /* What the answer to a question for `_mta-sts.` and the domain announces. */
 enum sts_txt sts_txt_of(const struct dns_answer *a, char id_out[STS_ID_SIZE]);
 
