@@ -21,7 +21,7 @@
 
 const char *const policy_hook_names[] = {
 	"connect", "helo", "tls", "auth", "mail", "rcpt", "data", "header", "message", "bounce_in", "disconnect", "route", "tls_policy",
-	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log",
+	"attempt", "ehlo", "unmet", "result", "bounce", "dsn", "log", "tlsrpt",
 	"init", "fini", NULL
 };
 

@@ -52,6 +52,7 @@ static const unsigned hook_knows[HOOKS] = {
 	[HOOK_BOUNCE] = STORED | KNOWS_HEADER,
 	[HOOK_DSN] = STORED | KNOWS_HEADER,
 	[HOOK_LOG] = 0,
+	[HOOK_TLSRPT] = KNOWS_RCPT_DOMAIN,
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
 	[HOOK_EVERY] = 0,

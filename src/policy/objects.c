@@ -358,6 +358,10 @@ policy_push_args(lua_State *L, struct policy_run *r)
 		else
 			policy_json_decode(L, s->event_json, strlen(s->event_json));
 		return 1;
+	case HOOK_TLSRPT:
+		obj_push_domain(L, s->domain);
+		obj_push_string(L, s->day);
+		return 2;
 	case HOOK_INIT:
 	case HOOK_FINI:
 		policy_push_object(L, OBJ_CTX, 0);

@@ -21,7 +21,7 @@ enum policy_hook {
 	HOOK_MESSAGE, HOOK_BOUNCE_IN,
 	HOOK_DISCONNECT,
 	HOOK_ROUTE, HOOK_TLS_POLICY, HOOK_ATTEMPT, HOOK_EHLO, HOOK_UNMET, HOOK_RESULT,
-	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG,
+	HOOK_BOUNCE, HOOK_DSN, HOOK_LOG, HOOK_TLSRPT,
 	HOOK_INIT, HOOK_FINI,
 	HOOK_EVERY,		/* the functions of gw.every, each for itself */
 	HOOKS
@@ -35,7 +35,7 @@ enum verdict_kind {	/* in the order of severity for mandatory handlers where tha
 	VERDICT_ACCEPT, VERDICT_REROUTE, VERDICT_DISCARD, VERDICT_HOLD, VERDICT_DEFER, VERDICT_REJECT,
 	VERDICT_DROP,
 	VERDICT_BOUNCE, VERDICT_ROUTE, VERDICT_TLS, VERDICT_RETRY, VERDICT_FAIL, VERDICT_SKIP_HOST,
-	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_CAPS, VERDICT_IDENTITY,
+	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_REPORT, VERDICT_CAPS, VERDICT_IDENTITY,
 };
 const char *verdict_kind_name(enum verdict_kind k);
 
@@ -50,7 +50,7 @@ struct verdict {
 	bool relay;			/* accept at rcpt */
 	struct route *route;		/* route, reroute: complete, made from the named route if any */
 	enum tls_level level;		/* tls */
-	char **names, **pins;		/* tls */
+	char **names, **pins;		/* tls; names are the URIs of report */
 	size_t nnames, npins;
 	char *ca_file, *min_version;	/* tls; NULL not given */
 	int64_t ttl_ms;			/* tls; -1 default */
@@ -126,7 +126,8 @@ struct policy_subject {
 	const char *name;		/* helo */
 	const struct smtp_cred *cred;	/* auth */
 	const struct report *report;	/* bounce_in */
-	const char *domain;		/* tls_policy */
+	const char *domain;		/* tls_policy, tlsrpt */
+	const char *day;		/* tlsrpt: "2026-11-29" */
 	const struct route *route;	/* tls_policy, route (the configured one) */
 	struct policy_hop *hop;
 	struct policy_result *result;

@@ -9,6 +9,7 @@
 
 #include "policy/policy_int.h"
 #include "policy/verdict_int.h"
+#include "tlsrpt/txt.h"
 
 #define TEXT_MAX 400
 #define REASON_MAX 400
@@ -24,7 +25,7 @@ static const char *const kind_names[] = {
 	[VERDICT_REJECT] = "reject", [VERDICT_DROP] = "drop", [VERDICT_BOUNCE] = "bounce",
 	[VERDICT_ROUTE] = "route", [VERDICT_TLS] = "tls", [VERDICT_RETRY] = "retry",
 	[VERDICT_FAIL] = "fail", [VERDICT_SKIP_HOST] = "skip_host", [VERDICT_RELAX] = "relax",
-	[VERDICT_SUPPRESS] = "suppress", [VERDICT_CAPS] = "caps",
+	[VERDICT_SUPPRESS] = "suppress", [VERDICT_REPORT] = "report", [VERDICT_CAPS] = "caps",
 	[VERDICT_IDENTITY] = "identity",
 };
 
@@ -51,6 +52,8 @@ static const unsigned legal[HOOKS] = {	/* policy design section 2 */
 	[HOOK_BOUNCE] = V(SUPPRESS),
 	[HOOK_DSN] = V(SUPPRESS),
 	[HOOK_LOG] = 0,
+	/* defer: as with tls_policy */
+	[HOOK_TLSRPT] = V(SUPPRESS) | V(REPORT) | V(DEFER),
 	[HOOK_INIT] = 0,
 	[HOOK_FINI] = 0,
 	[HOOK_EVERY] = 0,
@@ -84,6 +87,7 @@ static const struct outcome {
 	[HOOK_BOUNCE] = { VERDICT_NONE, 0, "", -1 },
 	[HOOK_DSN] = { VERDICT_NONE, 0, "", -1 },
 	[HOOK_LOG] = { VERDICT_NONE, 0, "", -1 },
+	[HOOK_TLSRPT] = { VERDICT_DEFER, 451, "4.3.0", -1 },
 	[HOOK_INIT] = { VERDICT_NONE, 0, "", -1 },	/* the generation is refused */
 	[HOOK_FINI] = { VERDICT_NONE, 0, "", -1 },
 	[HOOK_EVERY] = { VERDICT_NONE, 0, "", -1 },
@@ -434,6 +438,38 @@ gw_suppress(lua_State *L)
 	return 1;
 }
 
+/* Where a TLS report goes instead. */
+static int
+gw_report(lua_State *L)
+{
+	struct verdict *v;
+
+	open_args(L, "gw.report", FIELDS("to", "reason"));
+	v = new_verdict(L, VERDICT_REPORT);
+	if (lua_getfield(L, 1, "to") != LUA_TTABLE)
+		luaL_error(L, "gw.report: to must be a list of mailto: and https: URIs");
+	v->names = xcalloc(RUA_MAX, sizeof *v->names);
+	for (lua_Integer i = 1; lua_geti(L, -1, i) != LUA_TNIL; i++) {
+		struct rua rua;
+		struct err err;
+		struct slice s;
+
+		if (lua_type(L, -1) != LUA_TSTRING || i > RUA_MAX)
+			luaL_error(L, "gw.report: to must be a list of at most %d URIs", RUA_MAX);
+		s.p = lua_tolstring(L, -1, &s.n);
+		if (!rua_parse(&rua, s, &err))
+			luaL_error(L, "gw.report: to: number %d: %s", (int)i, err.text);
+		rua_fini(&rua);
+		v->names[v->nnames++] = xstrdup(s.p);
+		lua_pop(L, 1);
+	}
+	if (v->nnames == 0)
+		luaL_error(L, "gw.report: to is empty; gw.suppress sends none");
+	lua_settop(L, 2);
+	read_reason(L, v, "gw.report", false);
+	return 1;
+}
+
 static int
 gw_relax(lua_State *L)
 {
@@ -618,7 +654,7 @@ policy_verdict_open(lua_State *L)
 		{ "discard", gw_discard }, { "hold", gw_hold }, { "bounce", gw_bounce }, { "route", gw_route },
 		{ "reroute", gw_reroute }, { "tls", gw_tls }, { "retry", gw_retry }, { "fail", gw_fail },
 		{ "skip_host", gw_skip_host }, { "relax", gw_relax }, { "suppress", gw_suppress },
-		{ "caps", gw_caps }, { "identity", gw_identity }, { NULL, NULL },
+		{ "caps", gw_caps }, { "report", gw_report }, { "identity", gw_identity }, { NULL, NULL },
 	};
 
 	policy_newmetatable(L, "gw.verdict", meta);

@@ -37,7 +37,7 @@ ARGUMENTS = {
     "disconnect": "session", "route": "message, rcpt", "tls_policy": "domain, route",
     "attempt": "message, hop", "ehlo": "message, hop", "unmet": "message, hop, unmet",
     "result": "message, rcpt, result", "bounce": "message, bounce", "dsn": "message, bounce",
-    "log": "event", "init": "ctx", "fini": "ctx",
+    "log": "event", "tlsrpt": "domain, day", "init": "ctx", "fini": "ctx",
 }
 
 # What the documents take for granted around a policy.

@@ -247,6 +247,11 @@ world_for(struct world *w, enum policy_hook hook)
 		s->route = &w->route;
 		return s;
 	}
+	if (hook == HOOK_TLSRPT) {
+		s->domain = "clinic.example";
+		s->day = "2026-11-29";
+		return s;
+	}
 	if (hook >= HOOK_MAIL && hook != HOOK_DISCONNECT && hook < HOOK_LOG) {
 		s->msg = w->msg;
 		s->may_edit = live;

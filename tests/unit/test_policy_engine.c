@@ -535,7 +535,7 @@ static const struct outcome_case {
 	{ "message", VERDICT_DEFER, 451 }, { "disconnect", VERDICT_NONE, 0 }, { "route", VERDICT_DEFER, 451 },
 	{ "tls_policy", VERDICT_DEFER, 451 }, { "attempt", VERDICT_DEFER, 451 }, { "ehlo", VERDICT_DEFER, 451 },
 	{ "unmet", VERDICT_NONE, 0 }, { "result", VERDICT_NONE, 0 }, { "bounce", VERDICT_NONE, 0 },
-	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 },
+	{ "dsn", VERDICT_NONE, 0 }, { "log", VERDICT_NONE, 0 }, { "tlsrpt", VERDICT_DEFER, 451 },
 	{ "header", VERDICT_DEFER, 451 }, { "bounce_in", VERDICT_DEFER, 451 }, { "auth", VERDICT_DEFER, 454 }, { "init", VERDICT_NONE, 0 }, { "fini", VERDICT_NONE, 0 },
 };
 
@@ -581,6 +581,7 @@ START_TEST(illegal_verdicts)
 		{ "gw.fail {}", VERDICT_FAIL }, { "gw.skip_host {}", VERDICT_SKIP_HOST },
 		{ "gw.relax { grant = 'fax', reason = 'x' }", VERDICT_RELAX },
 		{ "gw.suppress { reason = 'x' }", VERDICT_SUPPRESS }, { "gw.caps { hide = {} }", VERDICT_CAPS },
+		{ "gw.report { to = { 'mailto:a@b.example' } }", VERDICT_REPORT },
 		{ "gw.identity { id = 'x' }", VERDICT_IDENTITY },
 	};
 	const struct outcome_case *c = &outcomes[_i];

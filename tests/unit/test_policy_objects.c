@@ -19,6 +19,7 @@ static const char *const arguments[HOOKS] = {
 	[HOOK_EHLO] = "message, hop", [HOOK_UNMET] = "message, hop, unmet",
 	[HOOK_RESULT] = "message, rcpt, result", [HOOK_BOUNCE] = "message, bounce",
 	[HOOK_DSN] = "message, report", [HOOK_LOG] = "event",
+	[HOOK_TLSRPT] = "domain, day",
 	[HOOK_INIT] = "ctx", [HOOK_FINI] = "ctx",
 };
 
@@ -221,6 +222,7 @@ static const struct body_case {
 	  "eq(r.status, '5.1.1') eq(r.diagnostic, 'smtp; 550 no such user') eq(r.remote_mta, 'mx.clinic.example')\n"
 	  "eq(r.original, nil) eq(r:field 'Status', '5.1.1') message:tag 'bounced' report:note 'n'\n"
 	  "for i, x in ipairs(report.recipients) do assert(x.status) end" },
+	{ "tlsrpt", HOOK_TLSRPT, "eq(domain.name, 'clinic.example') eq(day, '2026-11-29')" },
 	{ "log", HOOK_LOG, "eq(event.what, 'delivered') eq(event.n[2], 2)" },
 	{ "address", HOOK_MAIL,
 	  "local a = gw.address('Ann@ACME.Example') eq(a.localpart, 'Ann') eq(a.domain.name, 'acme.example')\n"
