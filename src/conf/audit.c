@@ -139,6 +139,13 @@ audit_tls(json_t *out, const struct conf *c)
 	if (c->tls.sts_ca_file != NULL)
 		note(out, "trust", "tls.sts_ca_file", "policy hosts of MTA-STS are trusted by %s",
 		    c->tls.sts_ca_file);
+	if (c->tlsrpt.ca_file != NULL)
+		note(out, "trust", "tlsrpt.ca_file", "receivers of TLS reports are trusted by %s",
+		    c->tlsrpt.ca_file);
+	if (!c->tlsrpt.verify)
+		note(out, "relaxing", "tlsrpt.verify", "TLS reports go to receivers with any certificate");
+	if (c->tlsrpt.allow_private)
+		note(out, "relaxing", "tlsrpt.allow_private", "TLS reports may go to hosts in one's own networks");
 	if (!c->tls.sts)
 		note(out, "relaxing", "tls.sts", "MTA-STS policies of recipient domains are not looked at");
 	if (c->tls.sts_testing_counts)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "conf/conf_int.h"
+#include "message/dkim.h"
 
 /* ---- Defaults that depend on other settings ---- */
 static bool
@@ -58,6 +59,24 @@ tls_after(struct reader *r, void *base, const json_t *given)
 		reader_error(r, "trust = \"file\" needs ca_file");
 }
 
+/* T-08: signed by who reports, and that is the contact's domain or one that it lies in. */
+static void
+check_signer(struct reader *r, const struct conf *c)
+{
+	const char *domain = c->tlsrpt.dkim.domain, *at, *tail;
+	bool has_key = c->tlsrpt.dkim.signer.key != NULL || c->tlsrpt.dkim.signer.key_ref != NULL;
+
+	if (domain == NULL && c->tlsrpt.dkim.selector == NULL && !has_key)
+		return;
+	if (domain == NULL || c->tlsrpt.dkim.selector == NULL || !has_key)
+		reader_error(r, "dkim needs domain, selector and key");
+	else if (c->tlsrpt.contact != NULL && (at = strrchr(c->tlsrpt.contact, '@')) != NULL) {
+		tail = strlen(at + 1) < strlen(domain) ? "" : at + 1 + strlen(at + 1) - strlen(domain);
+		if (strcmp(tail, domain) != 0 || (tail[-1] != '@' && tail[-1] != '.'))
+			reader_error(r, "dkim: %s is not the domain of contact, nor one above it", domain);
+	}
+}
+
 void
 tlsrpt_after(struct reader *r, void *base, const json_t *given)
 {
@@ -65,6 +84,7 @@ tlsrpt_after(struct reader *r, void *base, const json_t *given)
 
 	if ((c->tlsrpt.organization == NULL) != (c->tlsrpt.contact == NULL))
 		reader_error(r, "organization and contact are needed both, or none of them");
+	check_signer(r, c);
 }
 
 void
@@ -441,6 +461,28 @@ check_readable(struct reader *r, const char *path, const char *file)
 		close(fd);
 }
 
+static void
+check_dkim(struct reader *r)
+{
+	const struct conf *c = r->c;
+	const struct conf_identity *id = &c->tlsrpt.dkim.signer;
+	struct dkim_key *k;
+	struct stat st;
+	struct err err;
+	bool is_weak;
+
+	if (id->key == NULL)
+		return;
+	k = dkim_key_new(c->tlsrpt.dkim.domain, c->tlsrpt.dkim.selector, id->key, &is_weak, &err);
+	if (k == NULL)
+		problem_error(r->p, "tlsrpt.dkim.key: %s", err.text);
+	else if (is_weak)
+		problem_warn(r->p, "tlsrpt.dkim.key: %s is shorter than 2048 bits (RFC 8301)", id->key);
+	if (k != NULL && id->key_fd < 0 && stat(id->key, &st) == 0 && (st.st_mode & 07) != 0)
+		problem_warn(r->p, "tlsrpt.dkim.key: %s can be read by everybody", id->key);
+	dkim_key_unref(k);
+}
+
 void
 conf_check_files(struct reader *r)
 {
@@ -460,6 +502,8 @@ conf_check_files(struct reader *r)
 	}
 	check_readable(r, "tls.ca_file", c->tls.ca_file);
 	check_readable(r, "tls.sts_ca_file", c->tls.sts_ca_file);
+	check_readable(r, "tlsrpt.ca_file", c->tlsrpt.ca_file);
+	check_dkim(r);
 	check_readable(r, "dns.anchor", c->dns.anchor);
 	for (size_t i = 0; i < c->nroutes; i++) {
 		snprintf(path, sizeof path, "routes.%s.ca_file", c->routes[i]->name);

@@ -128,6 +128,14 @@ struct conf {
 		bool send;
 		int64_t keep_ms;
 		unsigned max_domains;
+		int64_t delay_ms, timeout_ms;
+		unsigned rate;
+		char *ca_file;		/* NULL: as tls.ca_file */
+		bool verify, allow_private;
+		struct {
+			char *domain, *selector;	/* NULL: reports are not signed */
+			struct conf_identity signer;	/* its key and nothing else */
+		} dkim;
 	} tlsrpt;
 	struct {
 		char **load;		/* absolute paths */

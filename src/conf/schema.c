@@ -240,6 +240,31 @@ const struct setting conf_schema[] = {
 { "tlsrpt.send", T_BOOL, "true", AT(conf, tlsrpt.send),
   .text = "Whether this gateway sends its reports. With several gateways on one queue, false on all but those "
 	  "that may; each report is sent once all the same." },
+{ "tlsrpt.delay", T_DURATION, "\"4h\"", .max = DAY, AT(conf, tlsrpt.delay_ms),
+  .text = "How long after midnight (UTC) a report may be held back; each is for a random part of it, so that "
+	  "receivers do not hear from everybody at once." },
+{ "tlsrpt.rate", T_NUMBER, "600", .min = 1, .max = 100000, AT(conf, tlsrpt.rate),
+  .text = "Domains a minute whose reports are begun." },
+{ "tlsrpt.ca_file", T_TEXT, "(as tls.trust)", .kind = &kind_path, AT(conf, tlsrpt.ca_file),
+  .text = "PEM file with the only authorities that receivers of reports by HTTPS are trusted by." },
+{ "tlsrpt.verify", T_BOOL, "true", AT(conf, tlsrpt.verify),
+  .text = "Whether a receiver of reports by HTTPS must have a certificate that verifies. RFC 8460 allows "
+	  "false, so that domains hear of trouble with certificates; a report tells whom you send mail to." },
+{ "tlsrpt.timeout", T_DURATION, "\"60s\"", .min = SECOND, .max = 5 * MINUTE, AT(conf, tlsrpt.timeout_ms),
+  .text = "How long one report by HTTPS may take as a whole." },
+{ "tlsrpt.allow_private", T_BOOL, "false", AT(conf, tlsrpt.allow_private),
+  .text = "Send reports by HTTPS to loopback and private addresses, too, when the DNS says so; for tests and "
+	  "closed networks. Otherwise a stranger's record could make this gateway speak to your own servers." },
+{ "tlsrpt.dkim", T_SECTION, NULL,
+  .text = "The DKIM signature of reports by mail; receivers may ignore reports without. All three, or none." },
+{ "tlsrpt.dkim.domain", T_TEXT, NULL, .kind = &kind_domain, AT(conf, tlsrpt.dkim.domain),
+  .text = "Who signs: the domain of contact or one above it." },
+{ "tlsrpt.dkim.selector", T_TEXT, NULL, .kind = &kind_host, AT(conf, tlsrpt.dkim.selector),
+  .text = "Under which name below _domainkey the public key is found." },
+{ "tlsrpt.dkim.key", T_SECRET, NULL, AT(conf, tlsrpt.dkim.signer.key),
+  .text = "The private key, RSA or Ed25519, a PEM file: a path, gw.secret \"file:PATH\", or gw.secret "
+	  "\"env:NAME\" for a variable that holds the path or the key itself. Read at the start and with a "
+	  "reload." },
 { "tlsrpt.keep", T_DURATION, "\"30d\"", .min = 2 * (int64_t)DAY, .max = 3650 * (int64_t)DAY,
   AT(conf, tlsrpt.keep_ms),
   .text = "How long the counts of a day are kept. A change needs a restart." },

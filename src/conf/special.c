@@ -97,10 +97,17 @@ env_key(struct reader *r, struct conf_identity *id, const char *var)
 	return id->key != NULL;
 }
 
+/* A key is found where its setting says, and what belongs to it beside it. */
+static struct conf_identity *
+whose_key(const struct setting *s, void *base)
+{
+	return (void *)((char *)setting_at(s, base) - offsetof(struct conf_identity, key));
+}
+
 bool
 secret_set(struct reader *r, const struct setting *s, void *base, const json_t *v)
 {
-	struct conf_identity *id = base;
+	struct conf_identity *id = whose_key(s, base);
 	const json_t *ref = json_is_object(v) && json_object_size(v) == 1 ? json_object_get(v, "secret")
 									   : NULL;
 	const char *text = json_string_value(ref);
@@ -137,7 +144,7 @@ secret_set(struct reader *r, const struct setting *s, void *base, const json_t *
 json_t *
 secret_get(const struct setting *s, const void *base)
 {
-	const struct conf_identity *id = base;
+	const struct conf_identity *id = whose_key(s, (void *)base);
 
 	if (id->key_ref != NULL)
 		return json_pack("{s:s}", "secret", id->key_ref);
@@ -147,9 +154,9 @@ secret_get(const struct setting *s, const void *base)
 void
 secret_fini(const struct setting *s, void *base)
 {
-	struct conf_identity *id = base;
+	struct conf_identity *id = whose_key(s, base);
 
-	/* The number is never 0 for a file of ours; an item that failed early has 0 in it. */
+	/* The number is never 0 for a file of ours; one that is not there, or failed early, has 0 in it. */
 	if (id->key_fd > 0)
 		close(id->key_fd);
 	free(id->key);

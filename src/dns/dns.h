@@ -114,6 +114,7 @@ struct mx_addr {
 size_t mx_addr_len(int family);
 void mx_addr_unmap(struct mx_addr *a);		/* ::ffff:192.0.2.1 becomes 192.0.2.1 */
 bool mx_addr_is_special(const struct mx_addr *a, bool allow_loopback);	/* nothing to dial */
+bool mx_addr_is_private(const struct mx_addr *a);	/* that, or of one's own network (T-30) */
 struct mx_host {
 	char name[256];		/* as in the MX record; the domain itself for implicit MX */
 	uint16_t preference;

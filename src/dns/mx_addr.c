@@ -40,6 +40,30 @@ mx_addr_is_special(const struct mx_addr *a, bool allow_loopback)
 	return (p[0] == 0xFE && (p[1] & 0xC0) == 0x80) || p[0] == 0xFF;
 }
 
+/* Private, shared (RFC 6598), for benchmarks, protocol assignments (RFC 6890). */
+static bool
+is_private_v4(const uint8_t *p)
+{
+	return is_special_v4(p, false) || p[0] == 10 || (p[0] == 172 && (p[1] & 0xF0) == 16) ||
+	    (p[0] == 192 && p[1] == 168) || (p[0] == 100 && (p[1] & 0xC0) == 64) ||
+	    (p[0] == 198 && (p[1] & 0xFE) == 18) || (p[0] == 192 && p[1] == 0 && p[2] == 0);
+}
+
+bool
+mx_addr_is_private(const struct mx_addr *a)
+{
+	static const uint8_t nat64[12] = { 0, 0x64, 0xFF, 0x9B };
+	const uint8_t *p = a->ip;
+
+	if (a->family == AF_INET)
+		return is_private_v4(p);
+	return mx_addr_is_special(a, false) || (p[0] & 0xFE) == 0xFC ||		/* RFC 4193 */
+	    (p[0] == 0xFE && (p[1] & 0xC0) == 0xC0) ||				/* site-local */
+	    (memcmp(p, nat64, 4) == 0 && (memcmp(p, nat64, 12) != 0 || is_private_v4(p + 12))) ||
+	    (p[0] == 0x20 && p[1] == 0x02 && is_private_v4(p + 2)) ||
+	    (p[0] == 0x20 && p[1] == 0x01 && p[2] == 0 && p[3] == 0);		/* Teredo: an IPv4 address */
+}
+
 /* An IPv4-mapped address is dialled as the IPv4 address that it is checked as. */
 void
 mx_addr_unmap(struct mx_addr *a)

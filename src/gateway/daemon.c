@@ -432,6 +432,9 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	}
 	confine_may_read_beside(p, c->tls.ca_file);
 	confine_may_read_beside(p, c->tls.sts_ca_file);
+	confine_may_read_beside(p, c->tlsrpt.ca_file);
+	if (c->tlsrpt.dkim.signer.key_fd < 0)
+		confine_may_read_beside(p, c->tlsrpt.dkim.signer.key);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)

@@ -14,6 +14,7 @@
 #include "queue/store.h"
 #include "smtp/smtp.h"
 #include "sts/sts.h"
+#include "tlsrpt/send.h"
 #include "web/web.h"
 
 /* ---- setup.c: one reading of the configuration ---- */
@@ -23,6 +24,8 @@ struct setup {
 	struct policy_bundle *bundle;
 	struct tls_client *tls;		/* for tls.trust */
 	struct tls_client *sts_tls;	/* for tls.sts_ca_file */
+	struct tls_client *tlsrpt_tls;	/* for tlsrpt.ca_file */
+	struct dkim_key *tlsrpt_dkim;	/* NULL: none */
 	struct smtp_server_conf *listeners;	/* same order as conf->listeners */
 	struct mx_conf mx;
 	const char *self_names[3];
@@ -66,6 +69,7 @@ struct worker {
 	struct dns *dns;
 	struct policy *policy;
 	struct sts_finder *sts;
+	struct tlsrpt_sender *tlsrpt;	/* the first worker's only */
 	struct deliver *deliver;
 	struct smtp_server *smtp;
 	struct store *store;

@@ -23,6 +23,8 @@ setup_unref(struct setup *s)
 	free(s->self_addrs);
 	tls_client_unref(s->tls);
 	tls_client_unref(s->sts_tls);
+	tls_client_unref(s->tlsrpt_tls);
+	dkim_key_unref(s->tlsrpt_dkim);
 	policy_bundle_unref(s->bundle);
 	conf_unref(s->conf);
 	free(s);
@@ -109,6 +111,27 @@ make_mx(struct setup *s)
 	};
 }
 
+static int
+make_tlsrpt(struct setup *s, struct err *err)
+{
+	const struct conf *c = s->conf;
+	struct tls_client_conf tc = { c->tlsrpt.ca_file, c->tls.min_version };
+	bool is_weak;
+
+	s->tlsrpt_tls = tc.ca_file == NULL ? tls_client_ref(s->tls) : tls_client_new(&tc, err);
+	if (s->tlsrpt_tls == NULL) {
+		err_prefix(err, "tlsrpt.ca_file");
+		return -1;
+	}
+	if (c->tlsrpt.dkim.signer.key == NULL)
+		return 0;
+	s->tlsrpt_dkim = dkim_key_new(c->tlsrpt.dkim.domain, c->tlsrpt.dkim.selector,
+	    c->tlsrpt.dkim.signer.key, &is_weak, err);
+	if (s->tlsrpt_dkim == NULL)
+		err_prefix(err, "tlsrpt.dkim.key");
+	return s->tlsrpt_dkim == NULL ? -1 : 0;
+}
+
 struct setup *
 setup_new(const char *conf_file, char **errors)
 {
@@ -144,6 +167,8 @@ setup_new(const char *conf_file, char **errors)
 		err_prefix(&err, "tls.sts_ca_file");
 		goto fail;
 	}
+	if (make_tlsrpt(s, &err) != 0)
+		goto fail;
 	s->bundle = policy_bundle_read(s->conf, LUALIBDIR, &err);
 	if (s->bundle == NULL)
 		goto fail;

@@ -151,6 +151,15 @@ env_sts(void *owner, struct sts_how *out)
 }
 
 static void
+env_tlsrpt(void *owner, struct tlsrpt_how *out)
+{
+	const struct generation *g = ((struct worker *)owner)->now;
+
+	*out = (struct tlsrpt_how){ .conf = g->setup->conf, .gen = g->gen, .tls = g->setup->tlsrpt_tls,
+		.dkim = g->setup->tlsrpt_dkim };
+}
+
+static void
 env_dispatch(void *owner, struct msg *msg, const bool *active)
 {
 	worker_dispatch(owner, msg, active);
@@ -370,6 +379,8 @@ activate(struct worker *w)
 
 	struct sts_env sts = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
 		.refreshes = w->index == 0, .how = env_sts, .owner = w };
+	struct tlsrpt_env tlsrpt = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
+		.policy = w->policy, .worker = w->index, .how = env_tlsrpt, .dispatch = env_dispatch, .owner = w };
 	struct err err;
 
 	MUST(w->next != NULL && w->load_order == NULL);
@@ -384,6 +395,10 @@ activate(struct worker *w)
 		MUST(w->sts != NULL);
 		env.sts = w->sts;
 		w->deliver = deliver_new(&env);
+		if (w->index == 0) {
+			w->tlsrpt = tlsrpt_sender_new(&tlsrpt, &err);
+			MUST(w->tlsrpt != NULL);
+		}
 		on_self_test(-1, 0, w);
 	} else if (w->deliver != NULL) {
 		deliver_reloaded(w->deliver);
@@ -437,6 +452,7 @@ drain(struct worker *w, struct order *o)
 	w->drain_order = o;
 	close_listeners(w);
 	smtp_server_drain(w->smtp);
+	tlsrpt_sender_drain(w->tlsrpt);
 	deliver_drain(w->deliver, delivery_idle, w);
 	maybe_drained(w);
 }
@@ -453,6 +469,8 @@ cut(struct worker *w)
 		smtp_server_free(w->smtp);
 		w->smtp = NULL;
 	}
+	tlsrpt_sender_free(w->tlsrpt);
+	w->tlsrpt = NULL;
 	if (w->deliver != NULL) {
 		deliver_free(w->deliver);
 		w->deliver = NULL;

@@ -50,7 +50,8 @@ TESTS += tests/fuzz/replay_dsn
 tests_fuzz_replay_dsn_SOURCES = tests/fuzz/fuzz_dsn.c tests/fuzz/replay.c
 FUZZ_NAMES += dsn
 # DKIM
-libsallyport_a_SOURCES += src/message/dkim.c src/message/dkim.h
+libsallyport_a_SOURCES += src/message/dkim.c src/message/dkim.h \
+	src/message/tlsrpt_mail.c src/message/tlsrpt_mail.h
 check_PROGRAMS += tests/unit/test_message_dkim
 TESTS += tests/unit/test_message_dkim
 tests_unit_test_message_dkim_SOURCES = tests/unit/test_message_dkim.c tests/unit/unit.h

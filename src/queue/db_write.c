@@ -487,8 +487,8 @@ put_result(struct store *s, struct store_result *r)
 		struct store_submit *n = &r->notices[i];
 
 		/* Every recipient had been deleted by then: a notice about them would tell the sender
-		 * of a failure that did not happen. */
-		if (r->n > 0 && ngone == r->n) {
+		 * of a failure that did not happen. Nor does a report go out that is another node's now. */
+		if ((r->n > 0 && ngone == r->n) || (r->tlsrpt != NULL && r->tlsrpt->n == 0)) {
 			n->status = STORE_NOT_FOUND;
 			continue;
 		}

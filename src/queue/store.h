@@ -165,7 +165,9 @@ struct store_result {
 	struct store_policy *sts;	/* a policy to keep and nothing else, heap (with n = 0) */
 	struct store_tlsrpt_count *counts;	/* TLS sessions, heap array */
 	size_t ncounts;
-	struct store_tlsrpt *tlsrpt;	/* a question about reports and nothing else, heap (with n = 0) */
+	/* A question about reports, heap, and nothing else (with n = 0) but, with MARK, the report as a message
+	 * in `notices`: it is queued only if the mark was made. */
+	struct store_tlsrpt *tlsrpt;
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
 	/* the answer */
 	enum store_status status;

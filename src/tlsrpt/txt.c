@@ -1,6 +1,8 @@
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +78,19 @@ url_part(CURLU *u, CURLUPart part)
 	return copy;
 }
 
+/* "192.0.2.1" or "[2001:db8::1]": no certificate of ours would fit it, and no name stands behind it. */
+static bool
+is_number(const char *host)
+{
+	char text[INET_ADDRSTRLEN + 2];
+	struct in_addr a;
+	size_t n = (size_t)snprintf(text, sizeof text, "%s", host);
+
+	if (n > 0 && n < sizeof text && text[n - 1] == '.')
+		text[n - 1] = '\0';
+	return host[0] == '[' || inet_pton(AF_INET, text, &a) == 1;
+}
+
 /* With libcurl's own eyes, so that it will go where we looked. */
 static bool
 parse_https(struct rua *out, struct slice uri, struct err *err)
@@ -94,9 +109,10 @@ parse_https(struct rua *out, struct slice uri, struct err *err)
 		out->to = url_part(u, CURLUPART_URL);
 		out->domain = url_part(u, CURLUPART_HOST);
 		port = url_part(u, CURLUPART_PORT);
-		ok = out->to != NULL && out->domain != NULL && out->domain[0] != '\0' && port != NULL &&
-		    ascii_is_printable(out->to, strlen(out->to)) && strchr(out->to, ' ') == NULL &&
-		    slice_u64(slice_of(port), &number) && number > 0 && number <= 65535;
+		ok = out->to != NULL && out->domain != NULL && out->domain[0] != '\0' && !is_number(out->domain) &&
+		    port != NULL && ascii_is_printable(out->to, strlen(out->to)) &&
+		    strchr(out->to, ' ') == NULL && slice_u64(slice_of(port), &number) && number > 0 &&
+		    number <= 65535;
 	}
 	if (ok) {
 		out->port = (uint16_t)number;

@@ -29,6 +29,12 @@ static const struct wrong_case {
 	{ "routes = { out = { tls = 'may' } }", "routes.out.via: is missing" },
 	{ MX "domains = { { match = '*' } }", "domains[1].route: is missing" },
 	{ MX "domains = { { route = 'out' } }", "domains[1].match: is missing" },
+	{ "tlsrpt = { contact = 'a@b.example' }", "tlsrpt: organization and contact are needed both, or none of them" },
+	{ "tlsrpt = { dkim = { domain = 'b.example', selector = 's' } }", "tlsrpt: dkim needs domain, selector and key" },
+	{ "tlsrpt = { organization = 'B', contact = 'a@xb.example', dkim = { domain = 'b.example', selector = 's', "
+	  "key = 'k' } }", "tlsrpt: dkim: b.example is not the domain of contact, nor one above it" },
+	{ "tlsrpt = { organization = 'B', contact = 'a@b.example', dkim = { domain = 'a.b.example', selector = 's', "
+	  "key = 'k' } }", "tlsrpt: dkim: a.b.example is not the domain of contact, nor one above it" },
 	/* wrong types */
 	{ "queue = { max_age = 5 }",
 	  "queue.max_age: a duration such as \"5d\" is expected, got number 5" },

@@ -54,8 +54,8 @@ static const struct txt_case {
 	{ "T-30 user in a URL", { "v=TLSRPTv1; rua=https://u:p@a.example/" }, TLSRPT_TXT_BROKEN, "" },
 	{ "T-30 port 0", { "v=TLSRPTv1; rua=https://a.example:0/" }, TLSRPT_TXT_BROKEN, "" },
 	{ "T-30 no host", { "v=TLSRPTv1; rua=https:///x" }, TLSRPT_TXT_BROKEN, "" },
-	{ "T-30 numbers are seen as what they are", { "v=TLSRPTv1; rua=https://0x7f.1/" }, TLSRPT_TXT_FOUND,
-	    "https://127.0.0.1/" },
+	{ "T-30 numbers", { "v=TLSRPTv1; rua=https://127.0.0.1/,https://0x7f.1/,https://2130706433/,https://[::1]/,"
+	    "https://[::ffff:127.0.0.1]/,https://127.1/,https://127.0.0.1./" }, TLSRPT_TXT_BROKEN, "" },
 	{ "T-30 no more than eight", { "v=TLSRPTv1; rua=mailto:1@a.example,mailto:2@a.example,mailto:3@a.example,"
 	    "mailto:4@a.example,mailto:5@a.example,mailto:6@a.example,mailto:7@a.example,mailto:8@a.example,"
 	    "mailto:9@a.example" }, TLSRPT_TXT_FOUND,
