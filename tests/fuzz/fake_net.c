@@ -223,6 +223,12 @@ net_pause(struct net_conn *c)
 }
 
 void
+net_pause_watch(struct net_conn *c)
+{
+	net_pause(c);
+}
+
+void
 net_resume(struct net_conn *c)
 {
 	if (!c->is_paused || c->is_dead)
