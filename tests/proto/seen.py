@@ -5,9 +5,8 @@ import case
 import sts_lab
 import tagged
 from case import Zone
-from dane_lab import outcome
 from sts_lab import publish
-from tagged import H5
+from tagged import H5, outcome
 
 GONE = " warning protection offered before is gone "
 AGAIN = " info protection is offered again "
