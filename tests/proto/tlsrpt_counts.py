@@ -9,10 +9,9 @@ import case
 import dane_lab
 import sts_lab
 import tagged
-from dane_lab import outcome
 from lab import tlsrpt_schema
 from lab.policyhost import PolicyHost, policy
-from tagged import H1, H4
+from tagged import H1, H4, outcome
 
 OVER = {"tlsrpt": {"organization": "The Lab", "contact": "tls-reports@gw.example"}, "queue": {"retry": ["1h"]},
         "delivery": {"idle": "0s"}}
