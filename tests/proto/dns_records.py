@@ -95,7 +95,9 @@ def prints(t):
     lab.update(ACME, f"@ MX 10 {GW}.\n" + "\n".join(x for x in records if ACME in x.split()[0]))
     lab.update(GW, HOST + "\n".join(x for x in records if "TLSA" in x))
     t.lacks(b.run("--check", port=None), "publish")
-    found = b.gw.json("probe", ACME, "--port", port)
+    done = b.gw.run("probe", ACME, "--port", port, "--json")
+    t.eq(done.returncode, 3, "exit status of probe: nobody serves the policy")
+    found = json.loads(done.stdout)
     t.eq(found["hosts"][0]["addresses"][0]["tls"]["verified"], "dane", "in a handshake")
 
 
