@@ -73,6 +73,9 @@ say(const struct resolver_state *s, bool was_lost)
 	else if (s->is_lost)
 		log_error("DNSSEC validation cannot be trusted: no answer counts as secure", LOG_S("verdict", verdict),
 		    LOG_S("why", s->why), LOG_S("todo", todo));
+	else if (s->trust == DNS_OFF)		/* as it was configured */
+		log_warn("DNSSEC validation could not be tested", LOG_S("verdict", verdict), LOG_S("why", s->why),
+		    LOG_S("todo", todo));
 	else
 		log_error("DNSSEC validation could not be tested", LOG_S("verdict", verdict), LOG_S("why", s->why),
 		    LOG_S("todo", todo));
