@@ -71,7 +71,8 @@ check_domains(struct reader *r)
 	struct conf *c = r->c;
 	size_t top = path_push(r, "domains"), mark;
 
-	qsort(c->sts_serve.domains, c->sts_serve.ndomains, sizeof *c->sts_serve.domains, by_name);
+	if (c->sts_serve.ndomains > 0)
+		qsort(c->sts_serve.domains, c->sts_serve.ndomains, sizeof *c->sts_serve.domains, by_name);
 	for (size_t i = 0; i < c->sts_serve.ndomains; i++) {
 		struct conf_sts *s = &c->sts_serve.domains[i];
 
