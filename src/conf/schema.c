@@ -304,7 +304,7 @@ const struct setting conf_schema[] = {
 { "tlsrpt.dkim.selector", T_TEXT, NULL, .kind = &kind_host, AT(conf, tlsrpt.dkim.selector),
   .text = "Under which name below _domainkey the public key is found." },
 { "tlsrpt.dkim.key", T_SECRET, NULL, AT(conf, tlsrpt.dkim.key),
-  .text = "The private key, RSA or Ed25519, a PEM file: a path, gw.secret \"file:PATH\", or gw.secret "
+  .text = "The private RSA key, a PEM file: a path, gw.secret \"file:PATH\", or gw.secret "
 	  "\"env:NAME\" for a variable that holds the path or the key itself. Read at the start and with a "
 	  "reload." },
 { "tlsrpt.keep", T_DURATION, "\"30d\"", .min = 2 * (int64_t)DAY, .max = 3650 * (int64_t)DAY,

@@ -23,7 +23,6 @@ struct dkim_key {
 	atomic_int refs;
 	char *domain, *selector;
 	char *pem;
-	dkim_alg_t alg;
 	DKIM_LIB *lib;
 };
 
@@ -116,19 +115,15 @@ know_key(struct dkim_key *k, const char *path, bool *weak_out, struct err *err)
 
 	if (key == NULL)
 		err_set(err, "%s holds no private key in PEM that can be read without a pass phrase", path);
-	else if (EVP_PKEY_base_id(key) == EVP_PKEY_ED25519)
-		ok = true;
 	else if (EVP_PKEY_base_id(key) != EVP_PKEY_RSA)
-		err_set(err, "%s holds a key that is neither RSA nor Ed25519", path);
+		err_set(err, "%s holds a key that is not RSA", path);
 	else if (EVP_PKEY_bits(key) < MIN_BITS)
 		err_set(err, "%s holds an RSA key of %d bits; receivers want %d at least", path,
 		    EVP_PKEY_bits(key), MIN_BITS);
 	else
 		ok = true;
-	if (ok) {
-		k->alg = EVP_PKEY_base_id(key) == EVP_PKEY_RSA ? DKIM_SIGN_RSASHA256 : DKIM_SIGN_ED25519SHA256;
-		*weak_out = k->alg == DKIM_SIGN_RSASHA256 && EVP_PKEY_bits(key) < GOOD_BITS;
-	}
+	if (ok)
+		*weak_out = EVP_PKEY_bits(key) < GOOD_BITS;
 	EVP_PKEY_free(key);
 	BIO_free(b);
 	ERR_clear_error();
@@ -228,7 +223,7 @@ dkim_signer_new(const struct dkim_key *k, struct slice header, struct err *err)
 	}
 	s->d = dkim_sign(k->lib, (const unsigned char *)"sallyport", NULL, (dkim_sigkey_t)k->pem,
 	    (const unsigned char *)k->selector, (const unsigned char *)k->domain, DKIM_CANON_RELAXED,
-	    DKIM_CANON_RELAXED, k->alg, -1, &st);
+	    DKIM_CANON_RELAXED, DKIM_SIGN_RSASHA256, -1, &st);
 	ok = s->d != NULL ? add_fields(s->d, &h, header, err) : fail(NULL, st, err);
 	header_fini(&h);
 	if (!ok) {

@@ -1,4 +1,4 @@
-/* DKIM signatures for messages that leave (RFC 6376, RFC 8463), made by libopendkim: relaxed/relaxed,
+/* DKIM signatures for messages that leave (RFC 6376), made by libopendkim: relaxed/relaxed,
  * never with l= (T-08). What is signed is the message as it is given here: whoever signs does it after
  * the last change. Knows no configuration and asks no DNS. */
 #ifndef MESSAGE_DKIM_H
@@ -9,7 +9,8 @@
 /* A domain, a selector and the private key whose other half is in the DNS. Immutable, counted, shared
  * by threads. */
 struct dkim_key;
-/* Reads the PEM file `path`, so not for a worker: RSA from 1024 bits (RFC 8301) or Ed25519. NULL, and
+/* Reads the PEM file `path`, so not for a worker: RSA from 1024 bits (RFC 8301; with
+ * Ed25519 keys libopendkim 2.11 leaks memory at each signature). NULL, and
  * `err` says what is wrong with the key; `weak_out`: a short one, that receivers may soon refuse. */
 struct dkim_key *dkim_key_new(const char *domain, const char *selector, const char *path, bool *weak_out,
     struct err *err);

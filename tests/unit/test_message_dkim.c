@@ -61,7 +61,7 @@ START_TEST(form)
 	struct dkim_key *k;
 	char *a, *b, *bh;
 
-	write_key(_i == 0 ? EVP_RSA_gen(2048) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), NULL);
+	write_key(EVP_RSA_gen(2048), NULL);
 	k = take(&weak, &err);
 	ck_assert_msg(k != NULL, "%s", err.text);
 	ck_assert(!weak);
@@ -69,7 +69,7 @@ START_TEST(form)
 	a = sign(k, "hello\r\nworld\r\n", 1000);
 	ck_assert_int_eq(strncmp(a, "DKIM-Signature: ", 16), 0);
 	ck_assert_str_eq(a + strlen(a) - 2, "\r\n");
-	ck_assert_ptr_nonnull(strstr(a, _i == 0 ? "a=rsa-sha256;" : "a=ed25519-sha256;"));
+	ck_assert_ptr_nonnull(strstr(a, "a=rsa-sha256;"));
 	ck_assert_ptr_nonnull(strstr(a, "c=relaxed/relaxed;"));
 	ck_assert_ptr_nonnull(strstr(a, "d=a.example;"));
 	ck_assert_ptr_nonnull(strstr(a, "s=s1;"));
@@ -101,7 +101,9 @@ START_TEST(wrong_keys)
 	ck_assert(weak);
 	write_key(EVP_EC_gen("P-256"), NULL);
 	ck_assert_ptr_null(take(&weak, &err));
-	ck_assert_ptr_nonnull(strstr(err.text, "neither RSA nor Ed25519"));
+	ck_assert_ptr_nonnull(strstr(err.text, "not RSA"));
+	write_key(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), NULL);
+	ck_assert_ptr_null(take(&weak, &err));
 	write_key(EVP_RSA_gen(1024), "secret");
 	ck_assert_ptr_null(take(&weak, &err));
 	ck_assert_ptr_nonnull(strstr(err.text, "without a pass phrase"));
@@ -117,5 +119,5 @@ START_TEST(wrong_keys)
 END_TEST
 
 UNIT_MAIN("message_dkim",
-    tcase_add_loop_test(tc, form, 0, 2);
+    tcase_add_test(tc, form);
     tcase_add_test(tc, wrong_keys);)
