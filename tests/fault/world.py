@@ -94,6 +94,7 @@ def clock(t):
     ids = [x.split("message=")[1].split()[0] for x in gw.log_lines("message accepted")]
     put(gw, "after")    # its number is newer, though the clock is a day behind
     hop.wait_messages(13)
+    gw.wait_log("message accepted", count=len(ids) + 1)     # its line comes from another thread
     last = gw.log_lines("message accepted")[-1].split("message=")[1].split()[0]
     t.check(last > max(ids), f"number {last} after {max(ids)}")
 
