@@ -57,6 +57,9 @@ print_changes(const json_t *result)
 	if (cli_num(result, "in_delivery") > 0)
 		printf("%lld of them in delivery: what is being sent at this moment goes all the same\n",
 		    cli_num(result, "in_delivery"));
+	if (json_is_false(json_object_get(result, "settled")))
+		fputs("a worker is very slow: it may still begin to send some of them as they were; "
+		    "sallyport status, then sallyport queue list show when it goes on\n", stderr);
 }
 
 int

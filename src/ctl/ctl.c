@@ -92,6 +92,8 @@ answered(void *reader, struct mail *m)
 	if (k != NULL) {
 		json_t *result = q->req.json == NULL ? NULL : json_loads(q->req.json, 0, &je);
 
+		if (json_integer_value(json_object_get(result, "in_delivery")) > 0)
+			json_object_set_new(result, "settled", json_boolean(c->ops->settle(c->owner)));
 		k->question = NULL;
 		bufferevent_set_timeouts(k->bev, &idle, &idle);
 		if (q->req.status == STORE_OK && result != NULL)

@@ -25,6 +25,9 @@ struct ctl_ops {
 	bool (*reload)(void *owner, struct err *err);
 	/* What `sallyport status` shows: a new reference. */
 	json_t *(*status)(void *owner);
+	/* Back when all workers have done what they were at: from then on no transaction begins that does not
+	 * know what the store had committed before. False: one of them did not say so in time. */
+	bool (*settle)(void *owner);
 };
 struct ctl_conf {
 	const char *socket_path;	/* its directory is made 0700 */

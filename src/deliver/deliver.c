@@ -62,7 +62,7 @@ deliver_release(struct deliver *d)
 
 static struct item *
 item_for(struct deliver *d, struct item ***made, size_t *nmade, struct dest *t, struct msg *msg,
-    duty_mask duties, bool bounce, bool is_fresh)
+    duty_mask duties, bool bounce, uint64_t epoch)
 {
 	struct item *it;
 
@@ -76,14 +76,15 @@ item_for(struct deliver *d, struct item ***made, size_t *nmade, struct dest *t, 
 	it->dest = t;
 	it->msg = msg_ref(msg);
 	it->duties = duties;
-	it->is_fresh = is_fresh;
+	it->epoch = epoch;
 	*made = xrealloc(*made, (*nmade + 1) * sizeof **made);
 	(*made)[(*nmade)++] = it;
 	return it;
 }
 
 void
-deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states, const bool *mine)
+deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states, const bool *mine,
+    uint64_t epoch)
 {
 	struct item **made = NULL;
 	size_t nmade = 0;
@@ -100,7 +101,7 @@ deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *s
 			continue;
 		duties_join(&duties, r->duties);
 		it = item_for(d, &made, &nmade, dest_get(d, r->route, r->next_hop), msg, duties, reason != NULL,
-		    states == NULL);
+		    epoch);
 		if ((it->n & (it->n - 1)) == 0)	/* room for 1, 2, 4, ... */
 			it->rcpts = xrealloc(it->rcpts, (it->n == 0 ? 1 : it->n * 2) * sizeof *it->rcpts);
 		to = &it->rcpts[it->n++];
@@ -144,7 +145,7 @@ item_withdraw(struct item *it, uint32_t num)
 }
 
 void
-deliver_recall(struct deliver *d, uint64_t message, uint32_t num, bool only_fresh)
+deliver_recall(struct deliver *d, uint64_t message, uint32_t num)
 {
 	struct attempt *a, *anext;
 	struct dest *t, *tmp;
@@ -154,7 +155,7 @@ deliver_recall(struct deliver *d, uint64_t message, uint32_t num, bool only_fres
 
 		for (it = TAILQ_FIRST(&t->waiting); it != NULL; it = next) {
 			next = TAILQ_NEXT(it, link);
-			if (it->msg->id != message || (only_fresh && !it->is_fresh) || !item_withdraw(it, num))
+			if (it->msg->id != message || !item_withdraw(it, num))
 				continue;
 			TAILQ_REMOVE(&t->waiting, it, link);
 			t->nwaiting--;
@@ -164,7 +165,7 @@ deliver_recall(struct deliver *d, uint64_t message, uint32_t num, bool only_fres
 	}
 	for (a = TAILQ_FIRST(&d->attempts); a != NULL; a = anext) {
 		anext = TAILQ_NEXT(a, link);
-		if (a->msg->id == message && (!only_fresh || a->item->is_fresh))
+		if (a->msg->id == message)
 			attempt_withdraw(a, num);
 	}
 }

@@ -32,19 +32,19 @@ struct deliver_env {		/* what it works with; all outlive it */
 	const struct mx_conf *(*mx)(void *owner, void **hold);
 	void (*mx_release)(void *hold);
 	/* Messages of this worker's making (notices) that were queued with recipients for others. */
-	void (*dispatch)(void *owner, struct msg *msg, const bool *active);
+	void (*dispatch)(void *owner, const struct store_submit *queued);
 	void *owner;
 };
 struct deliver *deliver_new(const struct deliver_env *env);
 /* Ends what is under way (QUIT, results posted); what was not sent stays in the queue. */
 void deliver_free(struct deliver *d);
 /* Recipients of `msg` that belong to this worker and were handed out: takes a reference.
- * `states` (same order as msg->rcpts) may be NULL for fresh mail; copied. `mine[i]`: which. */
+ * `states` (same order as msg->rcpts) may be NULL for fresh mail; copied. `mine[i]`: which. `epoch`: as the
+ * store said with it; when the store has another by then, it is given back instead of sent. */
 void deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states,
-    const bool *mine);
-/* An administrator took this recipient back: it is not sent unless it is on the wire already.
- * `only_fresh`: unless it was handed out anew meanwhile. */
-void deliver_recall(struct deliver *d, uint64_t message, uint32_t num, bool only_fresh);
+    const bool *mine, uint64_t epoch);
+/* An administrator took this recipient back: it is not sent unless it is on the wire already. */
+void deliver_recall(struct deliver *d, uint64_t message, uint32_t num);
 /* Another configuration is active: kept connections and trust read from files are given up. */
 void deliver_reloaded(struct deliver *d);
 void deliver_look_again(struct deliver *d);	/* what was found in the DNS holds no longer */

@@ -78,7 +78,7 @@ struct item {
 	struct store_tlsrpt_count *counts;	/* TLS sessions, until a result takes them along */
 	size_t ncounts;
 	unsigned put_back;		/* how often it found no connection while others had one */
-	bool is_fresh;			/* as it was accepted, not handed out by the store later */
+	uint64_t epoch;			/* of the store, when it was handed out */
 };
 void item_free(struct item *it);
 
@@ -243,6 +243,7 @@ struct attempt {
 
 	/* sending (send.c) */
 	bool sending, refused;		/* refused: may_send said no */
+	bool outdated;			/* ... for the store's epoch is another by now */
 	struct content *content;	/* in memory, or NULL: by chunks */
 	char *chunk;			/* first chunk when content is not in memory */
 	size_t chunk_n;

@@ -113,9 +113,14 @@ expire(struct attempt *a)
 
 	if (now < expiry_ms(a))
 		return;
-	for (size_t i = 0; i < a->item->n; i++)
-		if (a->item->rcpts[i].out.kind == OUT_DEFERRED || a->item->rcpts[i].out.kind == OUT_REROUTED)
-			a->item->rcpts[i].out.kind = OUT_EXPIRED;
+	for (size_t i = 0; i < a->item->n; i++) {
+		struct outcome *o = &a->item->rcpts[i].out;
+
+		if (o->uncounted && o->after_ms == 0)	/* goes on at once: this was not its last try */
+			continue;
+		if (o->kind == OUT_DEFERRED || o->kind == OUT_REROUTED)
+			o->kind = OUT_EXPIRED;
+	}
 }
 
 /* ---- Evidence and log ---- */
@@ -292,7 +297,7 @@ stored(void *reader, struct mail *m)
 	if (alive)
 		dest_result_saved(f->dest);
 	for (size_t i = 0; alive && f->req.status == STORE_OK && i < f->req.nnotices; i++)
-		d->env.dispatch(d->env.owner, f->req.notices[i].msg, f->req.notices[i].active);
+		d->env.dispatch(d->env.owner, &f->req.notices[i]);
 	store_result_free(&f->req);	/* and f, whose first member it is */
 }
 

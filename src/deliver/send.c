@@ -138,6 +138,9 @@ may_send(void *owner, const struct smtp_client_info *info)
 	/* Nothing goes out while a hook or an audit row is waited for. */
 	if (a == NULL || a->auditing || a->ticket != 0)
 		return false;
+	a->outdated = a->item->epoch != store_epoch(a->d->env.store);
+	if (a->outdated)
+		return false;
 	conn_facts(c, info, &a->facts);
 	attempt_need(a, &need);
 	trust_decide(&need, &a->facts, &v);
@@ -260,7 +263,7 @@ with_content(struct attempt *a, bool ok)
 		.no_bdat = a->dest->no_bdat,
 	};
 	a->sending = true;
-	a->refused = false;
+	a->refused = a->outdated = false;
 	hop_record_free(a->record);
 	a->record = hop_record_new(a->conn, info, &a->facts, &a->verdict);
 	smtp_client_send(a->conn->client, &a->txn);
@@ -402,7 +405,7 @@ split_rest(struct attempt *a)
 	rest->dest = it->dest;
 	rest->msg = msg_ref(it->msg);
 	rest->duties = it->duties;
-	rest->is_fresh = it->is_fresh;
+	rest->epoch = it->epoch;
 	rest->rcpts = xcalloc(it->n, sizeof *rest->rcpts);
 	for (size_t i = 0; i < it->n; i++) {
 		if (it->rcpts[i].out.kind == OUT_NONE && !it->rcpts[i].withdrawn)
@@ -450,6 +453,26 @@ next_host(struct attempt *a, const struct trust_verdict *v)
 		attempt_skip(a, v);
 }
 
+/* An administrator changed what some worker had in hand, perhaps this: it comes again at once, as the table
+ * says it is. What the table has moved on already is left where it is (store: change). */
+static void
+give_back(struct attempt *a)
+{
+	let_go(a);
+	attempt_withdraw_recalled(a);
+	for (size_t i = 0; i < a->item->n; i++) {
+		struct item_rcpt *r = &a->item->rcpts[i];
+
+		if (r->out.kind != OUT_NONE || r->withdrawn)
+			continue;
+		outcome_set(&r->out, OUT_DEFERRED, 0, "4.3.0", "queue", "queue-changed",
+		    "the queue was changed by hand meanwhile");
+		r->out.uncounted = true;
+		r->out.after_ms = 0;
+	}
+	attempt_end(a);
+}
+
 void
 send_done(struct attempt *a, const struct smtp_txn_result *r)
 {
@@ -458,6 +481,10 @@ send_done(struct attempt *a, const struct smtp_txn_result *r)
 	bool undecided = false;
 
 	a->sending = false;
+	if (a->outdated) {
+		give_back(a);
+		return;
+	}
 	if (a->refused) {		/* may_send said no on the live connection */
 		v = a->verdict;
 		next_host(a, &v);

@@ -403,7 +403,15 @@ status(void *owner)
 	        store_may_accept(d->store, 0) == STORE_FULL ? "full" : "failed");
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status };
+#define SETTLE_MS 10000
+
+static bool
+settle(void *owner)
+{
+	return order_all(owner, ORDER_SETTLE, NULL, NULL, SETTLE_MS, NULL);
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle };
 
 /* ---- Start ---- */
 

@@ -105,12 +105,12 @@ void worker_session_left(struct worker *w);
 int worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err);
 void worker_free(struct worker *w);		/* after its thread has ended */
 void worker_on_due(void *reader, struct mail *m);	/* store_start's on_due */
-/* Sends a committed message's recipients to the workers that own their destinations. Borrows msg. */
-void worker_dispatch(struct worker *w, struct msg *msg, const bool *active);
+/* Sends a committed message's recipients to the workers that own their destinations. Borrows. */
+void worker_dispatch(struct worker *w, const struct store_submit *queued);
 
 /* From main to a worker and back, in one struct (see mailbox.h). */
 enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_LISTEN, ORDER_DRAIN,
-	ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_DNS };
+	ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_SETTLE, ORDER_DNS };
 struct order {
 	struct mail mail;
 	enum order_kind what;

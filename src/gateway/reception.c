@@ -354,7 +354,7 @@ arrival_done(void *reader, struct mail *mail)
 	if (w->smtp != NULL)
 		smtp_session_verdict(w->smtp, a->sid, a->ticket, &v);
 	if (a->req.status == STORE_OK)
-		worker_dispatch(w, a->req.msg, a->req.active);
+		worker_dispatch(w, &a->req);
 	store_submit_free(&a->req);
 }
 

@@ -33,6 +33,7 @@ struct handover {
 	struct mail mail;
 	struct msg *msg;
 	bool *mine;
+	uint64_t epoch;
 };
 
 static void
@@ -42,7 +43,7 @@ handed_over(void *reader, struct mail *m)
 	struct worker *w = reader;
 
 	if (w->deliver != NULL)
-		deliver_add(w->deliver, h->msg, NULL, h->mine);
+		deliver_add(w->deliver, h->msg, NULL, h->mine, h->epoch);
 	else
 		msg_unref(h->msg);
 	free(h->mine);
@@ -50,8 +51,10 @@ handed_over(void *reader, struct mail *m)
 }
 
 void
-worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
+worker_dispatch(struct worker *w, const struct store_submit *queued)
 {
+	struct msg *msg = queued->msg;
+
 	for (unsigned k = 0; k < w->count; k++) {
 		bool *mine = xcalloc(msg->nrcpts, sizeof *mine), any = false;
 		struct handover *h;
@@ -59,7 +62,7 @@ worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
 		for (size_t i = 0; i < msg->nrcpts; i++) {
 			const struct msg_rcpt *r = &msg->rcpts[i];
 
-			mine[i] = active != NULL && active[i] &&
+			mine[i] = queued->active != NULL && queued->active[i] &&
 			    store_shard(r->route, r->next_hop, w->count) == k;
 			any = any || mine[i];
 		}
@@ -68,7 +71,7 @@ worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
 			continue;
 		}
 		if (k == w->index) {
-			deliver_add(w->deliver, msg_ref(msg), NULL, mine);
+			deliver_add(w->deliver, msg_ref(msg), NULL, mine, queued->epoch);
 			free(mine);
 			continue;
 		}
@@ -76,38 +79,8 @@ worker_dispatch(struct worker *w, struct msg *msg, const bool *active)
 		h->mail.run = handed_over;
 		h->msg = msg_ref(msg);
 		h->mine = mine;
+		h->epoch = queued->epoch;
 		mailbox_post(w->all[k]->mb, &h->mail);
-	}
-}
-
-static void
-recalled_again(void *reader, struct mail *m)
-{
-	struct store_recall *r = (struct store_recall *)m;
-	struct worker *w = reader;
-
-	if (w->deliver != NULL)
-		deliver_recall(w->deliver, r->message, r->num, true);
-	free(r);
-}
-
-/* All workers get it from the store. One that is slow to hand over what it accepted (worker_dispatch) would
- * be overtaken, so each sends it after what it has handed over. */
-static void
-recall(struct worker *w, const struct store_recall *r)
-{
-	if (w->deliver != NULL)
-		deliver_recall(w->deliver, r->message, r->num, false);
-	for (unsigned k = 0; k < w->count; k++) {
-		struct store_recall *again;
-
-		if (k == w->index)
-			continue;
-		again = xcalloc(1, sizeof *again);
-		again->mail.run = recalled_again;
-		again->message = r->message;
-		again->num = r->num;
-		mailbox_post(w->all[k]->mb, &again->mail);
 	}
 }
 
@@ -119,7 +92,10 @@ worker_on_due(void *reader, struct mail *m)
 	bool *mine;
 
 	if (m->kind == STORE_KIND_RECALL) {
-		recall(w, (struct store_recall *)m);
+		const struct store_recall *r = (struct store_recall *)m;
+
+		if (w->deliver != NULL)
+			deliver_recall(w->deliver, r->message, r->num);
 		free(m);
 		return;
 	}
@@ -127,7 +103,7 @@ worker_on_due(void *reader, struct mail *m)
 	for (size_t i = 0; i < d->msg->nrcpts; i++)
 		mine[i] = true;
 	if (w->deliver != NULL)
-		deliver_add(w->deliver, msg_ref(d->msg), d->rcpts, mine);
+		deliver_add(w->deliver, msg_ref(d->msg), d->rcpts, mine, d->epoch);
 	free(mine);
 	store_due_free(d);
 }
@@ -188,9 +164,9 @@ env_tlsrpt(void *owner, struct tlsrpt_how *out)
 }
 
 static void
-env_dispatch(void *owner, struct msg *msg, const bool *active)
+env_dispatch(void *owner, const struct store_submit *queued)
 {
-	worker_dispatch(owner, msg, active);
+	worker_dispatch(owner, queued);
 }
 
 /* ---- Connections ---- */
@@ -577,6 +553,8 @@ take_order(void *reader, struct mail *m)
 		return;		/* answered when the policy has ended */
 	case ORDER_STATS:
 		fill_stats(w, o);
+		break;
+	case ORDER_SETTLE:		/* that it was read is all */
 		break;
 	case ORDER_DNS:
 		take_dns_verdict(w, &o->dns);

@@ -232,6 +232,7 @@ due_new(struct store *s, size_t nrcpts)
 	d->mail.run = s->on_due;
 	d->mail.kind = STORE_KIND_DUE;
 	d->msg = msg_new();
+	d->epoch = atomic_load(&s->epoch);
 	d->rcpts = xcalloc(nrcpts, sizeof *d->rcpts);
 	return d;
 }

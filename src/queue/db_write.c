@@ -237,6 +237,7 @@ put_submit(struct store *s, struct store_submit *r)
 	const struct msg *m = r->msg;
 	size_t kept = 0;
 
+	r->epoch = atomic_load(&s->epoch);
 	free(r->active);
 	r->active = xcalloc(m->nrcpts + 1, sizeof *r->active);
 	s->bad_status = STORE_BAD;

@@ -97,6 +97,8 @@ tx_undo(struct store *s)
 	for (unsigned w = 0; w < s->workers; w++)
 		while ((m = mails_shift(&s->lanes[w].t_due)) != NULL)
 			store_due_free((struct store_due *)m);
+	if (s->tx.nrecalls > 0 && s->tx.reached_commit)		/* it may be on disk all the same */
+		atomic_fetch_add(&s->epoch, 1);
 	free(s->tx.recalls);
 	s->tx.recalls = NULL;
 	s->tlsrpt_day = -1;
@@ -108,6 +110,8 @@ tx_keep(struct store *s)
 	struct tx *t = &s->tx;
 	uint64_t active = 0;
 
+	if (t->nrecalls > 0)
+		atomic_fetch_add(&s->epoch, 1);
 	pthread_mutex_lock(&s->head_lock);
 	s->head_id = t->evidence_id;
 	memcpy(s->head_hash, t->evidence_hash, sizeof s->head_hash);

@@ -416,6 +416,12 @@ store_stats(const struct store *s, struct store_stats *out)
 	out->held = atomic_load(&n->held);
 }
 
+uint64_t
+store_epoch(const struct store *s)
+{
+	return atomic_load(&s->epoch);
+}
+
 /* ---- The thread ---- */
 
 static void

@@ -72,6 +72,7 @@ struct store_submit {
 	struct msg *msg;	/* a reference, handed over and back */
 	/* the answer */
 	enum store_status status;
+	uint64_t epoch;		/* store_epoch when it was handed out */
 	bool *active;		/* for each msg->rcpts[i]: handed out, now the owner shard's to deliver; the rest waits in the table. Heap, store_submit_free frees */
 	char text[200];		/* why not, for the log */
 };
@@ -199,10 +200,15 @@ struct store_due {		/* posted to the worker that owns the destination */
 	struct msg *msg;	/* a reference; only the recipients that are due and its; content NULL */
 	struct store_rcpt_state *rcpts;
 	size_t nrcpts;		/* of `rcpts`, = msg->nrcpts */
+	uint64_t epoch;		/* store_epoch when it was handed out */
 };
 void store_due_free(struct store_due *d);
-/* The worker drops recipients of this message that it has not begun to send: an administrator
- * holds, deletes or bounces them. Posted to every worker, kind STORE_KIND_RECALL. */
+/* Raised by each administrative change to what workers have in hand, before that change is answered. What
+ * was handed out at another epoch may owe more by now, or be held: no transaction begins with it, it is given
+ * back (CHANGE_DEFER) and handed out anew (I2, I3). Any thread, no waiting. */
+uint64_t store_epoch(const struct store *s);
+/* The worker drops this recipient if it has not begun to send: so that what waits there for a connection is
+ * not given back only when its turn comes. Posted to every worker, kind STORE_KIND_RECALL. */
 struct store_recall {
 	struct mail mail;
 	uint64_t message;
@@ -335,7 +341,8 @@ struct store_query {
  *   STATUS    {"messages", "recipients", "active", "held", "queued", "bytes", "oldest", ...}
  *   the rest  {"matched", "changed", "in_delivery", "dry_run", "recipients": [{"id", "address", "state"}...]}
  * in_delivery: how many of the changed a worker had in hand. It gives back what it has not begun to
- * send; what is on the wire already goes, and its result counts whatever was changed here.
+ * send; what is on the wire already goes, and its result counts whatever was changed here. The control socket
+ * adds "settled": every worker has acted on it (ctl.h).
  * MESSAGE is {"id", "from", "size", "received", "state", "requiretls", "duties", "tags",
  * "recipients": [{"num", "address", "state", "route", "next_hop", "attempts", "next", "duties",
  * "hold_reason", "bounce_reason", "last": {...}}...]}; a state is queued, active or held. */

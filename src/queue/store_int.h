@@ -205,6 +205,7 @@ struct store {
 	struct reader *reader;
 	struct counters n;
 	_Atomic bool closed;
+	_Atomic uint64_t epoch;		/* the store thread raises it */
 	_Atomic unsigned posting;	/* threads between looking at `closed` and having posted */
 	pthread_mutex_t head_lock;	/* guards head_* */
 	uint64_t head_id;

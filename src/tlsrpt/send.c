@@ -139,7 +139,7 @@ marked(void *reader, struct mail *m)
 	else if (q->req.tlsrpt->n == 0)
 		log_warn("TLS report: another node has it meanwhile", LOG_S("domain", q->domain));
 	for (size_t i = 0; s != NULL && q->req.status == STORE_OK && i < q->req.nnotices; i++)
-		s->env.dispatch(s->env.owner, q->req.notices[i].msg, q->req.notices[i].active);
+		s->env.dispatch(s->env.owner, &q->req.notices[i]);
 	store_result_free(&q->req);
 }
 

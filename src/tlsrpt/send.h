@@ -25,7 +25,7 @@ struct tlsrpt_env {		/* all outlive the sender */
 	unsigned worker;
 	void (*how)(void *owner, struct tlsrpt_how *out);
 	/* A message was stored: those of its recipients that are to be sent now. Borrows it. */
-	void (*dispatch)(void *owner, struct msg *msg, const bool *active);
+	void (*dispatch)(void *owner, const struct store_submit *queued);
 	void *owner;
 };
 struct tlsrpt_sender;

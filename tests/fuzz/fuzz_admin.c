@@ -194,7 +194,13 @@ status(void *owner)
 	return json_pack("{s:s}", "hostname", "x");
 }
 
-static const struct ctl_ops ops = { metrics, reload, status };
+static bool
+settle(void *owner)
+{
+	return true;
+}
+
+static const struct ctl_ops ops = { metrics, reload, status, settle };
 
 static void
 make_ctl(void)

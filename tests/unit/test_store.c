@@ -1167,23 +1167,31 @@ END_TEST
 START_TEST(require_tls)
 {
 	struct store_query *q;
+	struct store_submit *arrival;
 	struct store_due *d;
 	unsigned w = store_shard("default", "example.net", RIG_WORKERS);
 	int64_t t = 1795468500000;
 	uint32_t mask = duties_of(DUTY_ALL, DUTY_BY_ADMIN);
-	uint64_t id;
+	uint64_t id, epoch;
 
 	clock_fake(1000, t);
 	begin();
-	id = rig_put(&rig, rig_msg("example.net", 10));
+	arrival = rig_submit(&rig, rig_msg("example.net", 10));
+	ck_assert_int_eq(arrival->status, STORE_OK);
+	id = arrival->msg->id;
+	epoch = store_epoch(rig.store);
+	ck_assert_uint_eq(arrival->epoch, epoch);
+	store_submit_free(arrival);
 	q = change(STORE_REQUIRE_TLS, id);
 	q->duties = mask;
 	ck_assert_int_eq(changed(q), 1);
 	/* I2: the worker's copy knows nothing of it, so it is taken back. */
+	ck_assert_uint_eq(store_epoch(rig.store), epoch + 1);
 	expect_recall(id);
 	clock_fake(2000, t + 5000);
 	rig_sync(&rig);
 	d = rig_due(&rig, w, true);
+	ck_assert_uint_eq(d->epoch, epoch + 1);
 	ck_assert_uint_eq(d->msg->rcpts[0].duties, mask);
 	ck_assert_str_eq(d->msg->duty_note, "command line, root");
 	store_due_free(d);
