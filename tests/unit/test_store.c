@@ -1179,14 +1179,14 @@ START_TEST(require_tls)
 	arrival = rig_submit(&rig, rig_msg("example.net", 10));
 	ck_assert_int_eq(arrival->status, STORE_OK);
 	id = arrival->msg->id;
-	epoch = store_epoch(rig.store);
+	epoch = store_epoch(rig.s);
 	ck_assert_uint_eq(arrival->epoch, epoch);
 	store_submit_free(arrival);
 	q = change(STORE_REQUIRE_TLS, id);
 	q->duties = mask;
 	ck_assert_int_eq(changed(q), 1);
 	/* I2: the worker's copy knows nothing of it, so it is taken back. */
-	ck_assert_uint_eq(store_epoch(rig.store), epoch + 1);
+	ck_assert_uint_eq(store_epoch(rig.s), epoch + 1);
 	expect_recall(id);
 	clock_fake(2000, t + 5000);
 	rig_sync(&rig);
