@@ -10,6 +10,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 SRC = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRC, "lua"))           # not installed
 sys.path.insert(0, os.path.join(SRC, "tests"))
 
 from lab.certs import Certs                                 # noqa: E402

@@ -30,7 +30,7 @@ enum setting_type {
 	T_CHOICE,	/* stored as its place in `choices` */
 	T_VERSION, T_WORKERS,
 	T_TEXT, T_TEXTS,	/* a text or a list of them, checked by `kind` */
-	T_HTTP, T_SECRET, T_NETS, T_NETWORKS, T_STUBS, T_LEVELS, T_VIA, T_RELAXES, T_DATE,
+	T_HTTP, T_SECRET, T_NETS, T_NETWORKS, T_STUBS, T_LEVELS, T_OPTIONS, T_VIA, T_RELAXES, T_DATE,
 	T_TYPES
 };
 #define S_REQUIRED 1u	/* missing is an error */
@@ -127,6 +127,9 @@ void stubs_fini(const struct setting *s, void *base);
 bool levels_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *levels_get(const struct setting *s, const void *base);
 void levels_fini(const struct setting *s, void *base);
+bool options_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
+json_t *options_get(const struct setting *s, const void *base);
+void options_fini(const struct setting *s, void *base);
 bool via_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *via_get(const struct setting *s, const void *base);
 void via_fini(const struct setting *s, void *base);

@@ -380,6 +380,9 @@ const struct setting conf_schema[] = {
 { "policy.levels", T_LEVELS, NULL, ATN(conf, policy.levels, policy.nlevels),
   .text = "Other levels for handlers, by name: [\"geo.block\"] = \"advisory\", \"normal\" or "
 	  "\"mandatory\"." },
+{ "policy.options", T_OPTIONS, NULL, AT(conf, policy.options),
+  .text = "Options of ready-made policies, by the policy's name: subject_tag = { strip = true }. What there is "
+	  "says sallyport policy options." },
 { "policy.limits", T_SECTION, NULL, .text = "What one call of a handler may use." },
 { "policy.limits.instructions", T_NUMBER, "1000000", .min = 10000, .max = 1000000000,
   AT(conf, policy.instructions), .text = "Lua instructions." },

@@ -217,6 +217,57 @@ levels_fini(const struct setting *s, void *base)
 	free(c->policy.levels);
 }
 
+/* ---- policy.options: what is in them the policies say, each for its own ---- */
+#define OPTIONS_MAX (256u * 1024)
+
+bool
+options_set(struct reader *r, const struct setting *s, void *base, const json_t *v)
+{
+	struct conf *c = base;
+	const char *name;
+	json_t *options;
+	bool ok = true;
+	size_t mark;
+
+	if (json_is_array(v) && json_array_size(v) == 0)
+		return true;
+	if (!json_is_object(v)) {
+		reader_expects(r, "a table such as { subject_tag = { strip = true } }", v);
+		return false;
+	}
+	json_object_foreach((json_t *)v, name, options) {
+		mark = path_push(r, name);
+		if (!json_is_object(options) && !(json_is_array(options) && json_array_size(options) == 0)) {
+			reader_expects(r, "a table such as { strip = true }", options);
+			ok = false;
+		}
+		path_pop(r, mark);
+	}
+	if (!ok)
+		return false;
+	c->policy.options = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
+	if (c->policy.options != NULL && strlen(c->policy.options) <= OPTIONS_MAX)
+		return true;
+	reader_error(r, "the options are larger than 256 KiB; keep long lists in a data file");
+	free(c->policy.options);
+	c->policy.options = NULL;
+	return false;
+}
+
+json_t *
+options_get(const struct setting *s, const void *base)
+{
+	const struct conf *c = base;
+
+	return c->policy.options == NULL ? json_object() : json_loads(c->policy.options, 0, NULL);
+}
+
+void
+options_fini(const struct setting *s, void *base)
+{
+	free(((struct conf *)base)->policy.options);
+}
+
 /* ---- routes.*.via ---- */
 static bool
 read_hop(struct reader *r, struct route *route, const json_t *v)

@@ -405,6 +405,7 @@ const struct type_ops conf_types[T_TYPES] = {
 	[T_NETS] = { "list of networks", nets_set, nets_get, nets_fini },
 	[T_NETWORKS] = { "named lists of networks", networks_set, networks_get, networks_fini },
 	[T_STUBS] = { "zones with their servers", stubs_set, stubs_get, stubs_fini },
+	[T_OPTIONS] = { "tables of options, each with a name", options_set, options_get, options_fini },
 	[T_LEVELS] = { "names with a choice each", levels_set, levels_get, levels_fini },
 	[T_VIA] = { "\"mx\" or list of hosts", via_set, via_get, via_fini },
 	[T_RELAXES] = { "choice", relaxes_set, relaxes_get, NULL },

@@ -18,6 +18,8 @@ static const char help[] =
     "  config audit [FILE]          trust that is asserted, grants, and what relaxes\n"
     "  config schema                every setting as JSON\n"
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
+    "  policy options [DIR]         the options that these policies take; --json: as JSON Schema\n"
+    "  policy types [DIR]           the same for the Lua language server\n"
     "  queue list|show ID           what is in the queue\n"
     "  queue hold|release|retry|bounce|delete|require-tls [ID]\n"
     "  evidence show ID|list        how recipients left the queue\n"

@@ -35,7 +35,7 @@ check_policies(const struct conf *conf)
 	char *text = NULL;
 	bool ok;
 
-	b = policy_bundle_read(conf, LUALIBDIR, &err);
+	b = policy_bundle_read(conf, policy_library_dir(), &err);
 	if (b == NULL) {
 		fprintf(stderr, "%s\n", err.text);
 		return EXIT_NO;
@@ -88,23 +88,45 @@ cli_config(struct cli *c)
 	return rc;
 }
 
+/* What options there are, and with --json the same as JSON Schema. */
+static int
+show_options(const struct conf *conf, const char *as)
+{
+	struct err err;
+	struct policy_bundle *b = policy_bundle_read(conf, policy_library_dir(), &err);
+	char *text = b == NULL ? NULL : policy_options_text(b, (struct conf *)conf, as, &err);
+	int rc = text == NULL ? EXIT_NO : EXIT_OK;
+
+	if (text == NULL)
+		fprintf(stderr, "%s\n", err.text);
+	else
+		fputs(text, stdout);
+	policy_bundle_unref(b);
+	free(text);
+	return rc;
+}
+
 int
 cli_policy(struct cli *c)
 {
+	bool is_options, is_types;
 	const char *what = c->argc > 1 ? c->argv[1] : "", *where = c->argc > 2 ? c->argv[2] : c->conf_file;
 	struct conf *conf;
 	struct stat st;
 	char *file;
 	int rc;
 
-	if (strcmp(what, "check") != 0 || c->argc > 3)
-		return cli_usage("policy: check [DIR] is expected");
+	is_options = strcmp(what, "options") == 0;
+	is_types = strcmp(what, "types") == 0;
+	if ((strcmp(what, "check") != 0 && !is_options && !is_types) || c->argc > 3)
+		return cli_usage("policy: check, options or types [DIR] is expected");
 	file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
 	conf = load(file, false);
 	free(file);
 	if (conf == NULL)
 		return EXIT_NO;
-	rc = check_policies(conf);
+	rc = is_options || is_types ? show_options(conf, is_types ? "types" : c->json ? "json" : "text") :
+	    check_policies(conf);
 	conf_unref(conf);
 	return rc;
 }

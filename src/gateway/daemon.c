@@ -545,7 +545,7 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	for (size_t i = 0; i < NELEMS(system_read); i++)
 		confine_may_read(p, system_read[i]);
 	confine_may_read_beside(p, c->file);
-	confine_may_read(p, LUALIBDIR);
+	confine_may_read(p, policy_library_dir());
 	for (size_t i = 0; i < c->tls.nidentities; i++) {
 		confine_may_read_beside(p, c->tls.identities[i].cert);
 		if (c->tls.identities[i].key.fd < 0)

@@ -189,7 +189,7 @@ setup_new(const char *conf_file, char **errors)
 	}
 	if (make_tlsrpt(s, &err) != 0)
 		goto fail;
-	s->bundle = policy_bundle_read(s->conf, LUALIBDIR, &err);
+	s->bundle = policy_bundle_read(s->conf, policy_library_dir(), &err);
 	if (s->bundle == NULL)
 		goto fail;
 	if (!policy_check(s->bundle, s->conf, &text)) {

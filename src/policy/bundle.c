@@ -217,6 +217,14 @@ policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 	return b;
 }
 
+const char *
+policy_library_dir(void)
+{
+	const char *dir = getenv("SALLYPORT_LUADIR");
+
+	return dir != NULL && dir[0] != '\0' ? dir : LUALIBDIR;
+}
+
 struct policy_bundle *
 policy_bundle_ref(struct policy_bundle *b)
 {

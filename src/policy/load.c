@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy_int.h"
+#include "policy/lib.h"
 
 #define HANDLERS_MAX 10000
 #define DEFAULT_INSTRUCTIONS 1000000u
@@ -283,8 +283,8 @@ freeze_all(lua_State *L)
 }
 
 /* Calls fn(arg) on the main state. */
-static bool
-protected(struct policy_gen *g, lua_CFunction fn, const void *arg, struct err *err)
+bool
+policy_protected(struct policy_gen *g, lua_CFunction fn, const void *arg, struct err *err)
 {
 	lua_State *L = g->L;
 	struct policy_run *r = g->load_run;
@@ -319,7 +319,7 @@ load_files(struct policy_gen *g, struct err *err)
 		for (size_t i = 0; i < policy_bundle_count(g->bundle); i++) {
 			const struct policy_source *s = policy_bundle_source(g->bundle, i);
 
-			if (s->load_order != (int)k || protected(g, run_source, s, err))
+			if (s->load_order != (int)k || policy_protected(g, run_source, s, err))
 				continue;
 			if (g->load_run->killed != KILL_NONE)
 				err_prefix(err, "%s", s->path);
@@ -369,11 +369,12 @@ policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf, st
 	lua_atpanic(g->L, on_panic);
 	*(struct policy_run **)lua_getextraspace(g->L) = g->load_run;
 	g->load_run->root.co = g->L;
-	ok = protected(g, set_up, NULL, err);
+	ok = policy_protected(g, set_up, NULL, err);
 	g->loading = true;
-	ok = ok && load_files(g, err);
+	ok = ok && policy_protected(g, policy_library_open, NULL, err) && load_files(g, err);
 	g->loading = false;
-	ok = ok && levels_are_known(g, err) && protected(g, freeze_all, NULL, err);
+	ok = ok && levels_are_known(g, err) && policy_protected(g, policy_options_check, NULL, err) &&
+	    policy_protected(g, freeze_all, NULL, err);
 	if (!ok) {
 		policy_gen_unref(g);
 		return NULL;

@@ -13,6 +13,9 @@ libsallyport_a_SOURCES += \
 	src/policy/engine.c \
 	src/policy/fiber.c \
 	src/policy/json.c \
+	src/policy/lib.c src/policy/lib.h \
+	src/policy/lib_cidr.c \
+	src/policy/lib_zone.c \
 	src/policy/life.c \
 	src/policy/limits.c \
 	src/policy/load.c \
@@ -39,6 +42,12 @@ TESTS += tests/unit/test_policy_await
 tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \
 	tests/unit/store_rig.h tests/unit/unit.h
 tests_unit_test_policy_await_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_lib
+TESTS += tests/unit/test_policy_lib
+tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c tests/unit/policy_fixture.h tests/unit/unit.h
+tests_unit_test_policy_lib_LDADD = $(UNIT_LIBS)
+EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua \
+	tests/unit/lib/redact.lua tests/unit/lib/schema.lua tests/unit/lib/template.lua
 check_PROGRAMS += tests/unit/test_policy_strmatch
 TESTS += tests/unit/test_policy_strmatch
 tests_unit_test_policy_strmatch_SOURCES = tests/unit/test_policy_strmatch.c tests/unit/unit.h

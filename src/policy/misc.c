@@ -256,13 +256,21 @@ static const struct {
 	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
 	{ "rate", "rate limits are" },
 	{ "counter", "counters are" }, { "cache", "caches are" },
-	{ "tlsrpt", "TLS reports are" }, { "calendar", "calendars are" },
-	{ "cidr", "address lists are" },
-	{ "dkim", "DKIM is" }, { "arc", "ARC is" }, { "auth", "SPF and DMARC results are" },
-	{ "template", "templates are" }, { "redact", "redaction helpers are" }, { "geo", "GeoIP data is" },
+	{ "tlsrpt", "TLS reports are" },
+	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
+	{ "geo", "GeoIP data is" },
 	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
-	{ "schema", "schemas are" },
 };
+
+/* What the modules of lua/ will replace. */
+static const char *const in_library[] = { "auth", "calendar", "redact", "schema", "template" };
+
+static int
+no_library(lua_State *L)
+{
+	return luaL_error(L, "gw.%s: the shipped library is not in %s", lua_tostring(L, lua_upvalueindex(1)),
+	    policy_library_dir());
+}
 
 void
 policy_misc_open(lua_State *L)
@@ -281,6 +289,11 @@ policy_misc_open(lua_State *L)
 		lua_pushstring(L, later[i].what);
 		lua_pushcclosure(L, not_available, 2);
 		lua_setfield(L, -2, later[i].name);
+	}
+	for (size_t i = 0; i < NELEMS(in_library); i++) {
+		lua_pushstring(L, in_library[i]);
+		lua_pushcclosure(L, no_library, 1);
+		lua_setfield(L, -2, in_library[i]);
 	}
 	luaL_setfuncs(L, fns, 0);
 	luaL_newlib(L, log);

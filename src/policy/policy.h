@@ -150,6 +150,8 @@ struct policy_bundle;
  * shipped library; no Lua is run. id: SHA-256 over the sorted (path, content hash) of these and
  * gateway.lua. One reference. */
 struct policy_bundle *policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err);
+/* Where the shipped library is: LUALIBDIR, or what SALLYPORT_LUADIR says, for a build that is not installed. */
+const char *policy_library_dir(void);
 struct policy_bundle *policy_bundle_ref(struct policy_bundle *b);
 void policy_bundle_unref(struct policy_bundle *b);
 const char *policy_bundle_id(const struct policy_bundle *b);	/* 64 hex digits */
@@ -158,6 +160,9 @@ const char *policy_bundle_id(const struct policy_bundle *b);	/* 64 hex digits */
  * does not take (constant ones), writes to upvalues. False when there is an error; warnings are in
  * the text, too. Text is heap, NULL when there is nothing to say. */
 bool policy_check(const struct policy_bundle *b, const struct conf *conf, char **text);
+/* What options the policies of this bundle take: as "text", "json" (JSON Schema) or "types" (for editors).
+ * Heap; NULL with err when they do not load. */
+char *policy_options_text(struct policy_bundle *b, struct conf *conf, const char *as, struct err *err);
 
 /* ---- A worker's engine ---- */
 struct policy;

@@ -406,6 +406,7 @@ int policy_on(lua_State *L);			/* gw.on */
 /* Runs a registering call (gw.on, gw.rule) while the bundle loads. `policy check` wants all problems
  * at once: there an error is noted with its place and loading goes on. */
 int policy_register(lua_State *L, const char *name, lua_CFunction fn);
+void policy_push_core(lua_State *L);		/* lib.c: what the shipped library has of C */
 int policy_tostring(lua_State *L);		/* the sandbox's tostring */
 /* ---- fiber.c ---- */
 enum lua_end { LUA_DONE, LUA_WAITS, LUA_FAILED };

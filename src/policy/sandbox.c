@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy_int.h"
+#include "policy/lib.h"
 
 #define REP_MAX (1u << 20)
 #define FREEZE_DEPTH 100
@@ -351,7 +351,9 @@ sb_require(lua_State *L)
 	if (luaL_loadbufferx(L, s->text, s->n, chunk, "t") != LUA_OK)
 		return lua_error(L);
 	lua_pushvalue(L, 1);
-	lua_call(L, 1, 1);
+	if (s->is_lib)
+		policy_push_core(L);
+	lua_call(L, s->is_lib ? 2 : 1, 1);
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
 		lua_pushboolean(L, 1);
@@ -610,6 +612,7 @@ policy_gw_open(lua_State *L)
 	policy_await_open(L);
 	policy_objects_register(L);
 	policy_rules_register(L);
+	policy_cidr_open(L);
 	lua_pushcfunction(L, policy_on);
 	lua_setfield(L, -2, "on");
 	lua_pushcfunction(L, policy_every);

@@ -25,6 +25,7 @@ import traceback
 
 sys.dont_write_bytecode = True
 SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(__file__), "..", "..")))
+os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRCDIR, "lua"))       # not installed
 sys.path.insert(0, os.path.join(SRCDIR, "tests"))
 
 from lab.certs import Certs                                         # noqa: E402

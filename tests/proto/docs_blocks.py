@@ -28,6 +28,7 @@ import tempfile
 SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(__file__), "..", "..")))
 BUILDDIR = os.path.abspath(os.environ.get("builddir", "."))
 SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport"))
+os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRCDIR, "lua"))       # not installed
 DOCS = ("doc/tutorial.md", "doc/policy.md")
 
 ARGUMENTS = {

@@ -23,6 +23,8 @@ struct fix {
 	struct err err;
 };
 
+static const char *fix_libdir;	/* of the shipped library; NULL: without */
+static const char *fix_options;	/* Lua text of policy.options; NULL: none */
 static char fix_log[16384];	/* what was logged, a line each */
 
 static inline void
@@ -45,7 +47,7 @@ static const char fix_gateway[] =
     "    { match = '*', kind = 'remote', route = 'internet' } },\n"
     "  routes = { inside = { via = { 'ex1.acme.example:25' } }, internet = { via = 'mx' },\n"
     "    portal = { via = { '192.0.2.8:465' } } },\n"
-    "  policy = { load = { 'policy.lua' } } }\n";
+    "  policy = { load = { 'policy.lua' }, options = %s } }\n";
 
 static inline void
 fix_write(const char *dir, const char *name, const char *text)
@@ -64,20 +66,22 @@ fix_write(const char *dir, const char *name, const char *text)
 static inline bool
 fix_try(struct fix *f, const char *policy)
 {
-	char dir[] = "policy-test-XXXXXX", file[300], *errors = NULL, *cwd = getcwd(NULL, 0);
+	char dir[] = "policy-test-XXXXXX", file[300], *errors = NULL, *cwd = getcwd(NULL, 0), *gateway;
 
 	memset(f, 0, sizeof *f);
 	fix_log[0] = '\0';
 	log_capture(fix_line, NULL);
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	fix_write(dir, "gateway.lua", fix_gateway);
+	gateway = xasprintf(fix_gateway, fix_options == NULL ? "{}" : fix_options);
+	fix_write(dir, "gateway.lua", gateway);
+	free(gateway);
 	fix_write(dir, "policy.lua", policy);
 	snprintf(file, sizeof file, "%s/%s/gateway.lua", cwd, dir);
 	f->conf = conf_load(file, false, &errors);
 	ck_assert_msg(f->conf != NULL, "%s", errors == NULL ? "?" : errors);
 	f->base = event_base_new();
 	f->p = policy_new(f->base, NULL, 0);
-	f->bundle = policy_bundle_read(f->conf, NULL, &f->err);
+	f->bundle = policy_bundle_read(f->conf, fix_libdir, &f->err);
 	ck_assert_msg(f->bundle != NULL, "%s", f->err.text);
 	f->g = policy_gen_new(f->p, f->bundle, f->conf, &f->err);
 	snprintf(file, sizeof file, "%s/gateway.lua", dir);

@@ -1,0 +1,11 @@
+local auth = gw.auth { trust = { "MX1.acme.example" } }
+gw.on("message", function(session, message)
+  local all = auth:results(message)
+  assert(#all == 4, #all)
+  assert(all[1].method == "spf" and all[1].result == "fail" and all[1].props["smtp.mailfrom"] == "spam.example")
+  assert(all[2].props["header.d"] == "one.example" and all[2].reason == "good;_signature")
+  assert(auth:result(message, "dmarc") == "fail" and not auth:passes(message, "dmarc"))
+  assert(auth:passes(message, "dkim") and auth:result(message, "arc") == nil)
+  assert(gw.auth)
+end, { name = "auth" })
+assert(not pcall(gw.auth, {}))
