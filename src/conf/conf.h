@@ -170,6 +170,9 @@ struct conf {
 		uint64_t instructions, memory;
 		int64_t wall_ms;
 		bool dns;
+		int64_t drain_ms;		/* how long sessions of an old generation may go on */
+		unsigned errors_per_minute;	/* of a handler, more are too many; 0: never */
+		bool auto_rollback;
 		struct conf_grant *grants;
 		size_t ngrants;
 	} policy;

@@ -394,8 +394,17 @@ const struct setting conf_schema[] = {
 { "policy.network.dns", T_BOOL, "false", AT(conf, policy.dns), .text = "DNS look-ups." },
 { "policy.network.http", T_REFUSED, NULL,
   .text = "HTTP calls from policies are not available in this version; remove this setting" },
+{ "policy.drain", T_DURATION, "\"10m\"", .max = 7 * DAY, AT(conf, policy.drain_ms),
+  .text = "How long sessions may go on that began with a generation which is not active any more; then they get "
+	  "421 after the command that is under way." },
+{ "policy.errors_per_minute", T_NUMBER, "60", .max = 1000, AT(conf, policy.errors_per_minute),
+  .text = "More errors than this of one handler in a minute, in all workers together, mark the generation as "
+	  "degraded; 0: never." },
+{ "policy.auto_rollback", T_BOOL, "false", AT(conf, policy.auto_rollback),
+  .text = "Whether a generation that is degraded within 10 minutes of its activation is replaced by the one before "
+	  "it." },
 { "policy.canary", T_REFUSED, NULL,
-  .text = "canary generations are not available in this version; remove this setting" },
+  .text = "canaries are begun with sallyport policy canary; remove this setting" },
 { "policy.grants", T_MAP, NULL, ITEMS(conf, policy.grants, policy.ngrants, conf_grant),
   .after = grant_after,
   .text = "Permission for policies to send with less than was asked for; each has a name of your "
@@ -417,7 +426,7 @@ const struct setting conf_schema[] = {
   .text = "How often it may be used in a day; 0: no limit." },
 
 { "canary", T_REFUSED, NULL,
-  .text = "canary generations are not available in this version; remove this section" },
+  .text = "canaries are begun with sallyport policy canary; remove this section" },
 
 { "dsn", T_SECTION, NULL, .text = "Notices about mail (RFC 3464)." },
 { "dsn.from", T_TEXT, "(Mail Delivery and identity.postmaster)", .kind = &kind_from,

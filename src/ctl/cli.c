@@ -20,6 +20,12 @@ static const char help[] =
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
     "  policy options [DIR]         the options that these policies take; --json: as JSON Schema\n"
     "  policy types [DIR]           the same for the Lua language server\n"
+    "  policy load DIR              load another configuration beside the one that is active\n"
+    "  policy list, status [GEN]    generations: which is active, which have sessions, errors\n"
+    "  policy activate GEN          new sessions and attempts begin with it\n"
+    "  policy rollback              activate the one before\n"
+    "  policy canary GEN            let some sessions begin with it: --percent, --cidr, --listener, --for\n"
+    "  policy discard GEN           forget one that was loaded and is not active\n"
     "  queue list|show ID           what is in the queue\n"
     "  queue hold|release|retry|bounce|delete|require-tls [ID]\n"
     "  evidence show ID|list        how recipients left the queue\n"
@@ -46,6 +52,8 @@ static const char help[] =
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
     "      --reason TEXT            why; recorded with every change\n"
     "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
+    "      --percent P  --cidr NET  --listener L   which sessions (policy canary); repeat --cidr, --listener\n"
+    "      --for T                  how long (policy canary): 1h\n"
     "      --dry-run                say what would change, change nothing\n"
     "\n"
     "A filter value may hold * for any text. Exit status: 0 done, 1 the answer is no,\n"
@@ -124,7 +132,10 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 		json_object_set_new(request, "reason", json_string(c->reason));
 	if (c->level != NULL)
 		json_object_set_new(request, "level", json_string(c->level));
-	answer = ctl_call(path, request, 60000, &err);
+	if (json_object_size(c->args) > 0)
+		json_object_set(request, "args", c->args);
+	/* A policy's init may take a minute. */
+	answer = ctl_call(path, request, 90000, &err);
 	free(path);
 	json_decref(request);
 	if (answer == NULL) {
@@ -149,8 +160,16 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 
 enum {
 	OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV,
-	OPT_CHECK, OPT_PORT, OPT_DAY
+	OPT_CHECK, OPT_PORT, OPT_DAY, OPT_ARG, OPT_ARGS
 };
+
+static int
+finish(struct cli *c, int rc)
+{
+	json_decref(c->filter);
+	json_decref(c->args);
+	return rc;
+}
 
 int
 cli_main(int argc, char **argv)
@@ -178,6 +197,10 @@ cli_main(int argc, char **argv)
 		{ "since", required_argument, NULL, OPT_FILTER },
 		{ "until", required_argument, NULL, OPT_FILTER },
 		{ "day", required_argument, NULL, OPT_DAY },
+		{ "percent", required_argument, NULL, OPT_ARG },
+		{ "for", required_argument, NULL, OPT_ARG },
+		{ "cidr", required_argument, NULL, OPT_ARGS },
+		{ "listener", required_argument, NULL, OPT_ARGS },
 		{ "head", required_argument, NULL, OPT_FILTER },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -191,15 +214,16 @@ cli_main(int argc, char **argv)
 		{ "reload", cli_status },
 		{ "tlsrpt", cli_tlsrpt },
 	};
-	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object() };
+	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object(),
+		.args = json_object() };
 	uint64_t limit;
 	int opt, at = 0, rc = EXIT_USAGE;
 
 	while ((opt = getopt_long(argc, argv, "c:hV", options, &at)) != -1) {
 		switch (opt) {
 		case 'c': c.conf_file = optarg; c.conf_named = true; break;
-		case 'h': fputs(help, stdout); json_decref(c.filter); return EXIT_OK;
-		case 'V': puts(PACKAGE_STRING); json_decref(c.filter); return EXIT_OK;
+		case 'h': fputs(help, stdout); return finish(&c, EXIT_OK);
+		case 'V': puts(PACKAGE_STRING); return finish(&c, EXIT_OK);
 		case OPT_SOCKET: c.socket = optarg; break;
 		case OPT_DB: c.db = optarg; break;
 		case OPT_JSON: c.json = true; break;
@@ -209,29 +233,32 @@ cli_main(int argc, char **argv)
 		case OPT_LEVEL: c.level = optarg; break;
 		case OPT_DRY_RUN: c.dry_run = true; break;
 		case OPT_LIMIT:
-			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 1000000) {
-				json_decref(c.filter);
-				return cli_usage("--limit: a number from 1 to 1000000 is expected");
-			}
+			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 1000000)
+				return finish(&c, cli_usage("--limit: a number from 1 to 1000000 is expected"));
 			json_object_set_new(c.filter, "limit", json_integer((json_int_t)limit));
 			break;
 		case OPT_PORT:
-			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 65535) {
-				json_decref(c.filter);
-				return cli_usage("--port: a number from 1 to 65535 is expected");
-			}
+			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 65535)
+				return finish(&c, cli_usage("--port: a number from 1 to 65535 is expected"));
 			c.port = (uint16_t)limit;
 			break;
 		case OPT_DAY:
 			json_object_set_new(c.filter, "since", json_string(optarg));
 			json_object_set_new(c.filter, "until", json_string(optarg));
 			break;
+		case OPT_ARG:
+			json_object_set_new(c.args, options[at].name, json_string(optarg));
+			break;
+		case OPT_ARGS:
+			if (json_object_get(c.args, options[at].name) == NULL)
+				json_object_set_new(c.args, options[at].name, json_array());
+			json_array_append_new(json_object_get(c.args, options[at].name), json_string(optarg));
+			break;
 		case OPT_FILTER:
 			json_object_set_new(c.filter, options[at].name, json_string(optarg));
 			break;
 		default:
-			json_decref(c.filter);
-			return cli_usage("that option is not known");
+			return finish(&c, cli_usage("that option is not known"));
 		}
 	}
 	c.argc = argc - optind;
@@ -245,6 +272,5 @@ cli_main(int argc, char **argv)
 			;
 		rc = i < NELEMS(commands) ? commands[i].run(&c) : cli_usage("that command is not known");
 	}
-	json_decref(c.filter);
-	return rc;
+	return finish(&c, rc);
 }

@@ -107,7 +107,7 @@ show_options(const struct conf *conf, const char *as)
 }
 
 int
-cli_policy(struct cli *c)
+cli_policy_files(struct cli *c)
 {
 	bool is_options, is_types;
 	const char *what = c->argc > 1 ? c->argv[1] : "", *where = c->argc > 2 ? c->argv[2] : c->conf_file;
@@ -118,8 +118,6 @@ cli_policy(struct cli *c)
 
 	is_options = strcmp(what, "options") == 0;
 	is_types = strcmp(what, "types") == 0;
-	if ((strcmp(what, "check") != 0 && !is_options && !is_types) || c->argc > 3)
-		return cli_usage("policy: check, options or types [DIR] is expected");
 	file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
 	conf = load(file, false);
 	free(file);

@@ -14,6 +14,7 @@ struct cli {
 	bool json, dry_run, csv, check;
 	const char *reason, *level;
 	json_t *filter;
+	json_t *args;			/* of a policy command */
 	int argc;			/* what is left: words of the command */
 	char **argv;
 };
@@ -28,6 +29,7 @@ long long cli_num(const json_t *o, const char *key);
 void cli_print_fields(const json_t *o, int indent);
 int cli_config(struct cli *c);
 int cli_policy(struct cli *c);
+int cli_policy_files(struct cli *c);	/* cli_conf.c: check, options, types */
 int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);
 int cli_probe(struct cli *c);

@@ -135,6 +135,20 @@ ask_store(struct client *k, const json_t *request)
 }
 
 static void
+ask_policy(struct client *k, const char *verb, const json_t *args)
+{
+	struct ctl *c = k->ctl;
+	struct err err = { "" };
+	int exit_status = 1;
+	json_t *result = c->ops->policy(c->owner, verb, args, k->user, &err, &exit_status);
+
+	if (result != NULL)
+		reply(k, json_pack("{s:b, s:o}", "ok", 1, "result", result));
+	else
+		reply_error(k, err.text, exit_status);
+}
+
+static void
 handle(struct client *k, const char *p, size_t n)
 {
 	json_error_t je;
@@ -154,10 +168,12 @@ handle(struct client *k, const char *p, size_t n)
 		free(text);
 	} else if (strcmp(verb, "reload") == 0) {
 		log_info("reload asked for", LOG_S("by", k->user));
-		if (c->ops->reload(c->owner, &err))
+		if (c->ops->reload(c->owner, k->user, &err))
 			reply(k, json_pack("{s:b, s:{}}", "ok", 1, "result"));
 		else
 			reply_error(k, err.text, 1);
+	} else if (strncmp(verb, "policy.", 7) == 0) {
+		ask_policy(k, verb, json_object_get(request, "args"));
 	} else {
 		ask_store(k, request);
 	}

@@ -22,12 +22,16 @@ struct ctl_ops {
 	/* All counters now; fn is called for each. */
 	void (*metrics)(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *arg);
 	/* Reads configuration and policy again. True when they are active; `err` says why not. */
-	bool (*reload)(void *owner, struct err *err);
+	bool (*reload)(void *owner, const char *by, struct err *err);
 	/* What `sallyport status` shows: a new reference. */
 	json_t *(*status)(void *owner);
 	/* Back when all workers have done what they were at: from then on no transaction begins that does not
 	 * know what the store had committed before. False: one of them did not say so in time. */
 	bool (*settle)(void *owner);
+	/* Verbs that begin with "policy.": a new reference, or NULL with `err` and *exit_status. `args` may be
+	 * NULL. */
+	json_t *(*policy)(void *owner, const char *verb, const json_t *args, const char *by, struct err *err,
+	    int *exit_status);
 };
 struct ctl_conf {
 	const char *socket_path;	/* its directory is made 0700 */

@@ -2,6 +2,7 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli.c src/ctl/cli_int.h \
 	src/ctl/cli_conf.c \
 	src/ctl/cli_evidence.c \
+	src/ctl/cli_policy.c \
 	src/ctl/cli_probe.c \
 	src/ctl/cli_queue.c \
 	src/ctl/cli_records.c \

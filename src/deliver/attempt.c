@@ -646,6 +646,7 @@ attempt_start(struct dest *t, struct item *it)
 	a->msg = it->msg;
 	a->gen = t->prep != NULL ? policy_gen_ref(t->prep->gen) : t->d->env.generation(t->d->env.owner);
 	a->conf = policy_gen_conf(a->gen);
+	t->d->env.attempts(t->d->env.owner, a->gen, 1);
 	a->prep = t->prep == NULL ? NULL : prep_ref(t->prep);
 	a->hosts = hostlist_ref(t->hosts);
 	a->relaxed_to = DUTY_RELAX_NONE;
@@ -754,6 +755,7 @@ attempt_free(struct attempt *a)
 	free(a->last_text);
 	hostlist_unref(a->hosts);
 	prep_unref(a->prep);
+	a->d->env.attempts(a->d->env.owner, a->gen, -1);
 	policy_gen_unref(a->gen);
 	item_free(a->item);
 	if (a->d->draining && a->d->nattempts == 0 && a->d->idle != NULL) {

@@ -202,8 +202,13 @@ quit_idle(struct deliver *d)
 void
 deliver_reloaded(struct deliver *d)
 {
+	struct dest *t, *next;
+
 	quit_idle(d);
 	forget_tls(d);
+	/* A destination that nothing goes to would keep the Lua state of an old generation. */
+	HASH_ITER(hh, d->dests, t, next)
+		dest_forget_policy(t);
 }
 
 void

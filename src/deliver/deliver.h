@@ -33,6 +33,8 @@ struct deliver_env {		/* what it works with; all outlive it */
 	void (*mx_release)(void *hold);
 	/* Messages of this worker's making (notices) that were queued with recipients for others. */
 	void (*dispatch)(void *owner, const struct store_submit *queued);
+	/* One attempt more (1) or less (-1) with this generation. */
+	void (*attempts)(void *owner, struct policy_gen *g, int more);
 	void *owner;
 };
 struct deliver *deliver_new(const struct deliver_env *env);

@@ -321,6 +321,7 @@ void dest_succeeded(struct dest *t);		/* a message was taken */
 void dest_offers_known(struct dest *t);		/* t->offers has come */
 /* What was looked up no longer holds: the next attempt waits for a new look. */
 void dest_look_again(struct dest *t);
+void dest_forget_policy(struct dest *t);	/* another generation's is asked next */
 /* The domain whose policy applies to this destination (S-12); NULL: none can. */
 const char *dest_sts_domain(const struct dest *t, const struct route *r);
 bool dest_is_prepared(const struct dest *t);	/* what is known is good for what waits now */

@@ -286,6 +286,13 @@ dest_offers_known(struct dest *t)
 	go_on(t);
 }
 
+void
+dest_forget_policy(struct dest *t)
+{
+	if (!t->preparing)
+		forget_policy(t);
+}
+
 const char *
 dest_sts_domain(const struct dest *t, const struct route *r)
 {

@@ -1,4 +1,4 @@
-/* The main thread: start-up in the order that security wants, signals, reload, shutdown. */
+/* The main thread: start-up in the order that security wants, signals, figures, shutdown. */
 #include "config.h"
 
 #include <errno.h>
@@ -17,25 +17,24 @@
 #include "ctl/ctl.h"
 #include "gateway/confine.h"
 #include "gateway/gateway_int.h"
+#include "gateway/generations.h"
 #include "gateway/privileges.h"
 #include "gateway/resolver.h"
 
-#define ORDER_MS 60000		/* a worker that does not answer for so long is stuck */
-#define LOAD_MS 75000		/* with a policy's init, of which a handler has 60 s */
 #define STOP_MS 8000		/* with its fini, which has 5 s */
 
 struct daemon {
 	const char *conf_file;
 	struct setup *setup;
 	struct event_base *base;
-	struct mailbox *mb, *answers;	/* of the control loop; of workers to orders */
+	struct mailbox *mb;		/* of the control loop */
+	struct crew crew;
+	struct generations *gens;
 	struct store *store;
 	struct sessions_count *sessions;
 	struct memory *memory;
 	struct resolver *resolver;
 	struct dns_verdict dns;		/* goes with ORDER_DNS */
-	struct worker **workers;
-	unsigned n;
 	struct mailbox **worker_mbs;
 	struct bound **bound;		/* for each worker */
 	size_t *nbound;
@@ -44,10 +43,8 @@ struct daemon {
 	struct ctl *ctl;
 	struct event *signals[4], *hourly;
 	int64_t started_ms;
-	unsigned running;		/* workers whose threads were started */
-	uint64_t seq;
 	bool store_started, stop_asked;
-	struct { char files[80], calls[80]; bool has_files; } confined;
+	struct { char files[80], calls[80]; } confined;
 };
 
 static void
@@ -58,107 +55,6 @@ notify(const char *state)
 #endif
 }
 
-/* ---- Orders ---- */
-
-/* Posts one order to every worker and waits for all the answers, which come back as `out`. */
-static bool
-order_all(struct daemon *d, enum order_kind what, struct setup *setup, struct order *out, int64_t ms,
-    struct err *err)
-{
-	struct mail *m, *next;
-	unsigned left = d->running;
-	uint64_t seq = ++d->seq;
-	bool ok = true;
-	int64_t until = clock_mono_ms() + ms;
-
-	for (unsigned i = 0; i < d->running; i++) {
-		struct order *o = xcalloc(1, sizeof *o);
-
-		o->what = what;
-		o->dns = d->dns;
-		o->setup = setup == NULL ? NULL : setup_ref(setup);
-		o->mail.reply_to = d->answers;
-		o->worker = i;
-		o->seq = seq;
-		worker_order(d->workers[i], o);
-	}
-	while (left > 0 && clock_mono_ms() < until) {
-		for (m = mailbox_wait(d->answers, 100); m != NULL; m = next) {
-			struct order *o = (struct order *)m;
-
-			next = m->next;
-			if (o->seq != seq) {	/* a late answer to an order that was given up */
-				free(o);
-				continue;
-			}
-			left--;
-			if (what == ORDER_LOAD && !o->ok) {
-				ok = false;
-				if (err != NULL)
-					*err = o->err;
-			}
-			if (out != NULL)
-				out[o->worker] = *o;
-			free(o);
-		}
-	}
-	if (left > 0 && err != NULL)
-		err_set(err, "%u workers did not answer in time", left);
-	return ok && left == 0;
-}
-
-/* ---- Reload ---- */
-
-static bool
-texts_are_same(char *const *a, size_t na, char *const *b, size_t nb)
-{
-	for (size_t i = 0; na == nb && i < na; i++)
-		if (strcmp(a[i], b[i]) != 0)
-			return false;
-	return na == nb;
-}
-
-static bool
-binds_are_same(const struct conf *a, const struct conf *b, struct err *err)
-{
-	if (!texts_are_same(a->sts_serve.bind, a->sts_serve.nbind, b->sts_serve.bind, b->sts_serve.nbind)) {
-		err_set(err, "sts_serve.bind: addresses cannot change while running; restart to change them");
-		return false;
-	}
-	if (a->nlisteners != b->nlisteners)
-		goto differ;
-	for (size_t i = 0; i < a->nlisteners; i++) {
-		const struct conf_listener *x = &a->listeners[i], *y = &b->listeners[i];
-
-		if (strcmp(x->name, y->name) != 0 || !texts_are_same(x->bind, x->nbind, y->bind, y->nbind))
-			goto differ;
-	}
-	return true;
-differ:
-	err_set(err, "listeners: names and addresses cannot change while running; restart to change them");
-	return false;
-}
-
-/* F-21: a certificate that has run out must not take the place of one that has not. Where the running
- * one has run out as well, nothing is lost, and other changes must get through. */
-static bool
-certificates_are_good(const struct setup *old, const struct setup *new, struct err *err)
-{
-	if (tls_server_has_expired(sts_pages_tls(new->pages)) && !tls_server_has_expired(sts_pages_tls(old->pages))) {
-		err_set(err, "sts_serve: a certificate in the new configuration has expired; the one in use has not");
-		return false;
-	}
-	for (size_t i = 0; i < new->conf->nlisteners; i++) {
-		if (!tls_server_has_expired(new->listeners[i].tls) ||
-		    tls_server_has_expired(old->listeners[i].tls))
-			continue;
-		err_set(err, "listeners.%s: a certificate in the new configuration has expired; the one in use "
-		    "has not", new->conf->listeners[i].name);
-		return false;
-	}
-	return true;
-}
-
 static void
 resolver_changed(void *owner, const struct resolver_state *s, bool reopen)
 {
@@ -167,7 +63,9 @@ resolver_changed(void *owner, const struct resolver_state *s, bool reopen)
 	d->dns = (struct dns_verdict){ .trust = s->trust, .is_new = s->tested_ms == s->since_ms,
 		.is_lost = s->is_lost, .reopen = reopen };
 	snprintf(d->dns.why, sizeof d->dns.why, "%s: %.200s", dns_trust_name(s->trust), s->why);
-	order_all(d, ORDER_DNS, NULL, NULL, 5000, NULL);
+	struct order o = { .what = ORDER_DNS, .dns = d->dns };
+
+	crew_order(&d->crew, &o, NULL, 5000, NULL);
 }
 
 /* Nobody looks at a certificate that worked yesterday. */
@@ -191,39 +89,33 @@ say_warnings(const struct conf *c)
 		log_warn("configuration", LOG_S("text", c->warnings));
 }
 
-static bool
-reload(void *owner, struct err *err)
+static void
+activated(void *owner, struct setup *s)
 {
 	struct daemon *d = owner;
-	char *errors;
-	struct setup *s = setup_new(d->conf_file, &errors);
 
-	if (s == NULL) {
-		err_set(err, "%s%s", errors, d->confined.has_files && strstr(errors, strerror(EACCES)) != NULL ?
-		    " (service.landlock: files in places that were not named at start need a restart)" : "");
-		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
-		free(errors);
-		return false;
-	}
-	failpoint("reload-read");
-	if (!binds_are_same(d->setup->conf, s->conf, err) || !certificates_are_good(d->setup, s, err) ||
-	    !order_all(d, ORDER_LOAD, s, NULL, LOAD_MS, err)) {
-		order_all(d, ORDER_DISCARD, NULL, NULL, ORDER_MS, NULL);
-		log_error("reload refused, the running configuration stays", LOG_S("why", err->text));
-		setup_unref(s);
-		return false;
-	}
-	failpoint("reload-loaded");
-	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
+	if (s == d->setup)
+		return;
 	if (d->web != NULL)
 		web_use(d->web, s->pages);
-	failpoint("reload-active");
 	setup_unref(d->setup);
-	d->setup = s;
+	d->setup = setup_ref(s);
 	memory_set_limit(d->memory, s->conf->limits.memory);
 	say_warnings(s->conf);
-	log_info("configuration active", LOG_B("gen", policy_bundle_id(s->bundle), 12), LOG_S("file", d->conf_file));
-	return true;
+}
+
+static const struct generations_ops generations_ops = { activated };
+
+static bool
+reload(void *owner, const char *by, struct err *err)
+{
+	return generations_reload(((struct daemon *)owner)->gens, by, err);
+}
+
+static json_t *
+policy(void *owner, const char *verb, const json_t *args, const char *by, struct err *err, int *exit_status)
+{
+	return generations_ask(((struct daemon *)owner)->gens, verb, args, by, err, exit_status);
 }
 
 /* ---- Metrics and status ---- */
@@ -231,11 +123,11 @@ reload(void *owner, struct err *err)
 static void
 add_stats(const struct daemon *d, struct order *sum)
 {
-	struct order *o = xcalloc(d->n, sizeof *o);
+	struct order *o = xcalloc(d->crew.n, sizeof *o), ask = { .what = ORDER_STATS };
 
 	memset(sum, 0, sizeof *sum);
-	order_all((struct daemon *)d, ORDER_STATS, NULL, o, 2000, NULL);
-	for (unsigned i = 0; i < d->n; i++) {
+	crew_order((struct crew *)&d->crew, &ask, o, 2000, NULL);
+	for (unsigned i = 0; i < d->crew.n; i++) {
 		sum->stats.sessions += o[i].stats.sessions;
 		sum->stats.accepted += o[i].stats.accepted;
 		sum->stats.rejected += o[i].stats.rejected;
@@ -362,6 +254,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	for (size_t i = 0; i < NELEMS(all); i++)
 		fn(arg, &all[i]);
 	dns_metrics(d, fn, arg);
+	generations_metrics(d->gens, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
 		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
@@ -385,9 +278,9 @@ status(void *owner)
 	store_stats(d->store, &st);
 	date_iso8601(since, sizeof since, d->started_ms);
 	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I, s:I},"
-	    " s:{s:I, s:I, s:I}, s:o, s:{s:s, s:s, s:s}, s:s}",
+	    " s:{s:I, s:I, s:I}, s:o, s:{s:s, s:s, s:s}, s:s, s:o}",
 	    "version", PACKAGE_VERSION, "hostname", c->identity.hostname,
-	    "generation", policy_bundle_id(d->setup->bundle), "workers", (int)d->n, "since", since,
+	    "generation", policy_bundle_id(d->setup->bundle), "workers", (int)d->crew.n, "since", since,
 	    "queue", "messages", (json_int_t)st.messages, "recipients", (json_int_t)st.recipients,
 	    "active", (json_int_t)st.active, "held", (json_int_t)st.held,
 	    "sessions", "now", (json_int_t)s.sessions, "total", (json_int_t)s.stats.sessions,
@@ -400,7 +293,8 @@ status(void *owner)
 	    "confinement", "user", c->service.user != NULL ? c->service.user : "unchanged",
 	    "files", d->confined.files, "calls", d->confined.calls,
 	    "storage", store_may_accept(d->store, 0) == STORE_OK ? "ok" :
-	        store_may_accept(d->store, 0) == STORE_FULL ? "full" : "failed");
+	        store_may_accept(d->store, 0) == STORE_FULL ? "full" : "failed",
+	    "policy", generations_status(d->gens));
 }
 
 #define SETTLE_MS 10000
@@ -408,10 +302,10 @@ status(void *owner)
 static bool
 settle(void *owner)
 {
-	return order_all(owner, ORDER_SETTLE, NULL, NULL, SETTLE_MS, NULL);
+	return crew_tell(&((struct daemon *)owner)->crew, ORDER_SETTLE, SETTLE_MS, NULL);
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status, settle };
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy };
 
 /* ---- Start ---- */
 
@@ -455,9 +349,9 @@ bind_all(struct daemon *d, struct err *err)
 
 	for (size_t i = 0; i < c->nlisteners; i++)
 		total += c->listeners[i].nbind;
-	d->bound = xcalloc(d->n, sizeof(struct bound *));
-	d->nbound = xcalloc(d->n, sizeof *d->nbound);
-	for (unsigned w = 0; w < d->n; w++)
+	d->bound = xcalloc(d->crew.n, sizeof(struct bound *));
+	d->nbound = xcalloc(d->crew.n, sizeof *d->nbound);
+	for (unsigned w = 0; w < d->crew.n; w++)
 		d->bound[w] = xcalloc(total, sizeof **d->bound);
 	for (size_t i = 0; i < c->nlisteners; i++) {
 		for (size_t k = 0; k < c->listeners[i].nbind; k++) {
@@ -467,7 +361,7 @@ bind_all(struct daemon *d, struct err *err)
 			if (net_addr_parse(&a, slice_of(c->listeners[i].bind[k]), 25, err) != 0)
 				return -1;
 			/* A Unix socket has no SO_REUSEPORT: one worker takes what comes there. */
-			sockets = a.ss.ss_family == AF_UNIX ? 1 : d->n;
+			sockets = a.ss.ss_family == AF_UNIX ? 1 : d->crew.n;
 			if (sockets > 1 && port_is_free(&a, err) != 0) {
 				err_prefix(err, "listeners.%s", c->listeners[i].name);
 				return -1;
@@ -584,7 +478,8 @@ confine(struct daemon *d, struct err *err)
 		list_paths(c, &p);
 		rc = confine_files(&p, d->confined.files, sizeof d->confined.files, err);
 		confine_paths_fini(&p);
-		d->confined.has_files = rc > 0;
+		if (rc > 0)
+			generations_are_confined(d->gens);
 	}
 	if (rc >= 0 && c->service.seccomp != 2)
 		rc = confine_calls(c->service.seccomp == 1, d->confined.calls, sizeof d->confined.calls, err);
@@ -629,7 +524,7 @@ start(struct daemon *d, struct err *err)
 	struct ctl_conf cc = { c->service.control, c->service.http_text };
 	sigset_t all, old;
 
-	d->n = c->service.workers;
+	d->crew.n = c->service.workers;
 	if (bind_all(d, err) != 0 || bind_web(d, err) != 0 || prepare_directories(c, err) != 0 || open_log(c, err) != 0 ||
 	    privileges_drop(c->service.user, err) != 0)
 		return -1;
@@ -646,19 +541,18 @@ start(struct daemon *d, struct err *err)
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	log_start();
 	d->sessions = sessions_count_new(sessions_that_fit(c));
-	d->workers = xcalloc(d->n, sizeof(struct worker *));
-	d->worker_mbs = xcalloc(d->n, sizeof(struct mailbox *));
-	for (unsigned i = 0; i < d->n; i++) {
-		d->workers[i] = worker_new(i, d->n, d->store, d->sessions, d->memory);
-		d->workers[i]->all = d->workers;
-		d->worker_mbs[i] = d->workers[i]->mb;
+	d->crew.workers = xcalloc(d->crew.n, sizeof(struct worker *));
+	d->worker_mbs = xcalloc(d->crew.n, sizeof(struct mailbox *));
+	for (unsigned i = 0; i < d->crew.n; i++) {
+		d->crew.workers[i] = worker_new(i, d->crew.n, d->store, d->sessions, d->memory);
+		d->crew.workers[i]->all = d->crew.workers;
+		d->worker_mbs[i] = d->crew.workers[i]->mb;
 	}
-	for (unsigned i = 0; i < d->n; i++, d->running++)
-		if (worker_start(d->workers[i], d->bound[i], d->nbound[i], err) != 0)
+	for (unsigned i = 0; i < d->crew.n; i++, d->crew.running++)
+		if (worker_start(d->crew.workers[i], d->bound[i], d->nbound[i], err) != 0)
 			return -1;
-	if (!order_all(d, ORDER_LOAD, d->setup, NULL, LOAD_MS, err))
+	if (!generations_start(d->gens, d->setup, err))
 		return -1;
-	order_all(d, ORDER_ACTIVATE, NULL, NULL, ORDER_MS, NULL);
 	/* Only now is there somebody to hand out to what was waiting. */
 	if (store_start(d->store, d->worker_mbs, worker_on_due, err) != 0)
 		return -1;
@@ -674,7 +568,7 @@ start(struct daemon *d, struct err *err)
 	d->ctl = ctl_new(d->base, &cc, d->store, d->mb, &ctl_ops, d, err);
 	if (d->ctl == NULL)
 		return -1;
-	order_all(d, ORDER_LISTEN, NULL, NULL, ORDER_MS, NULL);
+	crew_tell(&d->crew, ORDER_LISTEN, ORDER_MS, NULL);
 	return 0;
 }
 
@@ -690,7 +584,7 @@ on_signal(evutil_socket_t sig, short what, void *arg)
 	case SIGHUP:
 		log_reopen();
 		notify("RELOADING=1");
-		reload(d, &err);
+		reload(d, "SIGHUP", &err);
 		notify("READY=1");
 		break;
 	case SIGUSR1:
@@ -707,12 +601,13 @@ static void
 shut_down(struct daemon *d)
 {
 	notify("STOPPING=1");
+	generations_close(d->gens);
 	resolver_free(d->resolver);
 	d->resolver = NULL;
-	if (d->running > 0) {
+	if (d->crew.running > 0) {
 		if (d->store_started)
-			order_all(d, ORDER_DRAIN, NULL, NULL, d->setup->conf->limits.shutdown_ms, NULL);
-		order_all(d, ORDER_CUT, NULL, NULL, 5000, NULL);
+			crew_tell(&d->crew, ORDER_DRAIN, d->setup->conf->limits.shutdown_ms, NULL);
+		crew_tell(&d->crew, ORDER_CUT, 5000, NULL);
 	}
 	ctl_free(d->ctl);
 	web_free(d->web);
@@ -720,14 +615,14 @@ shut_down(struct daemon *d)
 	 * answers until the store has nothing left to say. */
 	if (d->store_started)
 		store_close(d->store);
-	if (d->running > 0) {
-		order_all(d, ORDER_STOP, NULL, NULL, STOP_MS, NULL);
-		for (unsigned i = 0; i < d->running; i++)
-			pthread_join(d->workers[i]->thread, NULL);
+	if (d->crew.running > 0) {
+		crew_tell(&d->crew, ORDER_STOP, STOP_MS, NULL);
+		for (unsigned i = 0; i < d->crew.running; i++)
+			pthread_join(d->crew.workers[i]->thread, NULL);
 	}
-	for (unsigned i = 0; d->workers != NULL && i < d->n; i++)
-		if (d->workers[i] != NULL)
-			worker_free(d->workers[i]);
+	for (unsigned i = 0; d->crew.workers != NULL && i < d->crew.n; i++)
+		if (d->crew.workers[i] != NULL)
+			worker_free(d->crew.workers[i]);
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);
@@ -742,14 +637,16 @@ daemon_free(struct daemon *d)
 			event_free(d->signals[i]);
 	if (d->hourly != NULL)
 		event_free(d->hourly);
-	for (unsigned i = 0; d->bound != NULL && i < d->n; i++)
+	for (unsigned i = 0; d->bound != NULL && i < d->crew.n; i++)
 		free(d->bound[i]);
 	free(d->bound);
 	free(d->nbound);
-	free(d->workers);
+	free(d->crew.workers);
 	free(d->worker_mbs);
+	mailbox_drain(d->mb);
+	generations_free(d->gens);
 	mailbox_free(d->mb);
-	mailbox_free(d->answers);
+	mailbox_free(d->crew.answers);
 	if (d->base != NULL)
 		event_base_free(d->base);
 	setup_unref(d->setup);
@@ -788,7 +685,7 @@ gateway_run(const char *conf_file)
 	event_set_mem_functions(xmalloc, xrealloc, free);
 	net_tls_init();
 	web_init();
-	d.setup = setup_new(conf_file, &errors);
+	d.setup = setup_new(conf_file, NULL, &errors);
 	if (d.setup == NULL) {
 		fprintf(stderr, "%s\n", errors);
 		free(errors);
@@ -797,7 +694,8 @@ gateway_run(const char *conf_file)
 	say_warnings(d.setup->conf);
 	d.base = event_base_new();
 	d.mb = mailbox_new(d.base, &d);
-	d.answers = mailbox_new(NULL, NULL);
+	d.crew.answers = mailbox_new(NULL, NULL);
+	d.gens = generations_new(d.base, &d.crew, d.mb, conf_file, &generations_ops, &d);
 	for (size_t i = 0; i < NELEMS(sigs); i++) {
 		d.signals[i] = evsignal_new(d.base, sigs[i], on_signal, &d);
 		evsignal_add(d.signals[i], NULL);
@@ -810,7 +708,7 @@ gateway_run(const char *conf_file)
 		rc = 1;
 	} else {
 		log_info("started", LOG_S("version", PACKAGE_VERSION), LOG_S("host", d.setup->conf->identity.hostname),
-		    LOG_U("workers", d.n), LOG_B("gen", policy_bundle_id(d.setup->bundle), 12));
+		    LOG_U("workers", d.crew.n), LOG_B("gen", policy_bundle_id(d.setup->bundle), 12));
 		notify("READY=1");
 		event_base_dispatch(d.base);
 	}

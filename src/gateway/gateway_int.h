@@ -3,6 +3,8 @@
 
 #include <event2/event.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "conf/conf.h"
 #include "deliver/deliver.h"
@@ -22,6 +24,7 @@
 struct setup {
 	atomic_int refs;
 	struct conf *conf;
+	char *spool_dir;		/* of bodies under way */
 	struct policy_bundle *bundle;
 	struct tls_client *tls;		/* for tls.trust */
 	struct tls_client *sts_tls;	/* for tls.sts_ca_file */
@@ -33,8 +36,9 @@ struct setup {
 	const char *self_names[3];
 	struct net_addr *self_addrs;
 };
-/* NULL with every problem in *errors (heap). */
-struct setup *setup_new(const char *conf_file, char **errors);
+/* NULL with every problem in *errors (heap). `running`: what the daemon was started with, whose
+ * directories stay those of this process; NULL at start. */
+struct setup *setup_new(const char *conf_file, const struct setup *running, char **errors);
 struct setup *setup_ref(struct setup *s);
 void setup_unref(struct setup *s);
 
@@ -50,12 +54,44 @@ const char *sessions_enter(struct sessions_count *c, const struct net_addr *peer
 void sessions_leave(struct sessions_count *c, const struct net_addr *peer);
 unsigned sessions_now(const struct sessions_count *c);
 
+/* ---- What all workers know of one generation. Counted in any thread, read by the main thread. ---- */
+struct generations;
+struct gen_shared {
+	atomic_int refs;
+	struct generations *to;		/* where failures are told */
+	struct mailbox *mb;
+	uint64_t num;
+	char id[13];
+	atomic_uint states;		/* Lua states that live */
+	atomic_uint sessions, attempts;	/* that began with it and go on */
+	atomic_uint_fast64_t started, accepted, rejected, deferred, errors;
+	atomic_uint unread;		/* failures told and not yet looked at */
+};
+struct gen_shared *gen_shared_ref(struct gen_shared *s);
+void gen_shared_unref(struct gen_shared *s);
+void generation_failed(void *owner, enum policy_hook hook, const char *handler);	/* a worker's; policy_watch */
+
+/* Which new sessions meet a generation before it is active. All that is given has to hold. */
+#define CANARY_MAX 16
+struct canary {
+	unsigned basis_points;		/* of 10,000 sessions */
+	struct net_cidr cidrs[CANARY_MAX];
+	size_t ncidrs;
+	size_t listeners[CANARY_MAX];	/* places in conf->listeners */
+	size_t nlisteners;
+};
+
 /* ---- worker.c ---- */
+struct reception;
 struct generation {		/* one worker's; counted, one thread */
+	TAILQ_ENTRY(generation) link;
 	int refs;
 	struct worker *w;
+	struct gen_shared *shared;
 	struct setup *setup;
 	struct policy_gen *gen;
+	TAILQ_HEAD(, reception) sessions;
+	bool is_kept;			/* one of the references is the worker's: loaded, not active */
 	bool said_selective;		/* one line about it is enough */
 };
 struct generation *generation_ref(struct generation *g);
@@ -80,8 +116,11 @@ struct worker {
 	struct sessions_count *sessions;
 	struct memory *memory;		/* shared, lock-free */
 	bool stressed;			/* many sessions: their commands have less time */
+	TAILQ_HEAD(, generation) generations;	/* all that live here */
 	struct generation *now;		/* what new sessions and attempts begin with */
-	struct generation *next;	/* loaded, not yet active */
+	struct generation *trial;	/* a kept one that some new sessions begin with; NULL */
+	struct canary canary;		/* which ones */
+	struct generation *loading;
 	struct order *load_order;	/* to be answered when the policy's init is through */
 	struct order *stop_order;	/* ... its fini */
 	struct net_listener **listeners;
@@ -109,14 +148,18 @@ void worker_on_due(void *reader, struct mail *m);	/* store_start's on_due */
 void worker_dispatch(struct worker *w, const struct store_submit *queued);
 
 /* From main to a worker and back, in one struct (see mailbox.h). */
-enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_LISTEN, ORDER_DRAIN,
-	ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_SETTLE, ORDER_DNS };
+enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_CANARY, ORDER_END_SESSIONS, ORDER_LISTEN,
+	ORDER_DRAIN, ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_SETTLE, ORDER_DNS };
 struct order {
 	struct mail mail;
 	enum order_kind what;
 	unsigned worker;		/* whom it went to */
 	uint64_t seq;			/* which round of orders it belongs to */
+	uint64_t num;			/* which generation; CANARY: 0 none any more */
 	struct setup *setup;		/* LOAD: a reference */
+	struct gen_shared *shared;	/* LOAD */
+	const char *reason;		/* LOAD: for init */
+	struct canary canary;		/* CANARY */
 	bool ok;
 	struct err err;
 	/* STATS */
@@ -132,6 +175,19 @@ struct order {
 };
 void worker_order(struct worker *w, struct order *o);
 
+/* ---- crew.c: all workers, and their answers ---- */
+struct crew {
+	struct worker **workers;
+	unsigned n, running;		/* running: those whose threads were started */
+	struct mailbox *answers;
+	uint64_t seq;
+};
+#define ORDER_MS 60000		/* a worker that does not answer for so long is stuck */
+/* Posts one order like this to every worker and waits for all the answers, which come back as
+ * `out`. */
+bool crew_order(struct crew *c, const struct order *like, struct order *out, int64_t ms, struct err *err);
+bool crew_tell(struct crew *c, enum order_kind what, int64_t ms, struct err *err);
+
 /* ---- web.c: the thread of sts_serve ---- */
 struct web;
 /* Takes the sockets. Its thread begins here. */
@@ -143,5 +199,7 @@ void web_free(struct web *w);		/* NULL is fine; its thread has ended */
 
 /* ---- reception.c ---- */
 extern const struct smtp_session_ops reception_ops;
+/* 421 at the next command boundary for every session that began with it. */
+void reception_end_all(struct generation *g);
 
 #endif

@@ -1,6 +1,8 @@
 libsallyport_a_SOURCES += \
 	src/gateway/confine.c src/gateway/confine.h src/gateway/confine_calls.c \
+	src/gateway/crew.c \
 	src/gateway/daemon.c src/gateway/gateway.h src/gateway/gateway_int.h \
+	src/gateway/generations.c src/gateway/generations.h \
 	src/gateway/memory.c src/gateway/memory.h \
 	src/gateway/privileges.c src/gateway/privileges.h \
 	src/gateway/reception.c src/gateway/reception.h \

@@ -14,6 +14,7 @@
 #include "gateway/reception.h"
 
 struct reception {
+	TAILQ_ENTRY(reception) link;	/* in its generation */
 	struct worker *w;
 	struct generation *g;
 	const struct conf *conf;
@@ -46,6 +47,7 @@ struct reception {
 struct arrival {
 	struct store_submit req;
 	struct worker *w;
+	struct generation *g;
 	uint64_t sid;
 	uint32_t ticket;
 };
@@ -57,6 +59,9 @@ reception_new(struct worker *w, struct generation *g, size_t listener, const str
 
 	r->w = w;
 	r->g = generation_ref(g);
+	TAILQ_INSERT_TAIL(&g->sessions, r, link);
+	atomic_fetch_add(&g->shared->sessions, 1);
+	atomic_fetch_add(&g->shared->started, 1);
 	r->conf = g->setup->conf;
 	r->l = &r->conf->listeners[listener];
 	r->peer = *peer;
@@ -71,12 +76,39 @@ reception_free(struct reception *r)
 	policy_session_end(r->g->gen, &r->vars);
 	sessions_leave(r->w->sessions, &r->peer);
 	worker_session_left(r->w);
+	TAILQ_REMOVE(&r->g->sessions, r, link);
+	atomic_fetch_sub(&r->g->shared->sessions, 1);
 	generation_unref(r->g);
 	free(r->auth_id);
 	free(r->auth_attrs);
 	verdict_fini(&r->said);
 	report_fini(&r->report);
 	free(r);
+}
+
+void
+reception_is(struct reception *r, uint64_t session_id)
+{
+	r->sid = session_id;
+}
+
+void
+reception_end_all(struct generation *g)
+{
+	struct smtp_server *server = g->w->smtp;
+	struct reception *r;
+	uint64_t *sids;
+	size_t n = 0;
+
+	TAILQ_FOREACH(r, &g->sessions, link)
+		n++;
+	sids = xcalloc(n, sizeof *sids);
+	n = 0;
+	TAILQ_FOREACH(r, &g->sessions, link)
+		sids[n++] = r->sid;
+	for (size_t i = 0; server != NULL && i < n; i++)	/* each may end, and g with the last */
+		smtp_session_drain(server, sids[i]);
+	free(sids);
 }
 
 /* ---- Answers ---- */
@@ -115,6 +147,7 @@ refuse(struct reception *r, enum smtp_do what, int code, const char *status, con
 		r->w->stats.deferred++;
 	else
 		r->w->stats.rejected++;
+	atomic_fetch_add(code < 500 ? &r->g->shared->deferred : &r->g->shared->rejected, 1);
 	if (log_may(&gate))
 		log_info("refused", LOG_ID("session", r->sid), LOG_S("stage", stages[r->stage]),
 		    LOG_S("listener", r->l->name), LOG_S("ip", r->ps.info == NULL ? NULL : r->ps.info->peer_ip),
@@ -226,7 +259,8 @@ take_rcpt(struct reception *r, const struct verdict *v)
 
 	if (v->kind == VERDICT_ACCEPT && v->relay) {
 		log_info("relay allowed by policy", LOG_ID("session", r->sid), LOG_ID("message", r->msg->id),
-		    LOG_S("to", rcpt->address), LOG_S("reason", v->reason), LOG_S("handler", v->handler));
+		    LOG_S("to", rcpt->address), LOG_S("reason", v->reason), LOG_S("handler", v->handler),
+		    LOG_B("gen", policy_gen_id(r->g->gen), 12));
 		r->may_relay = true;
 	}
 	if (!r->may_relay && r->l->role == ROLE_RELAY && r->l->nauth > 0 && r->auth_id == NULL) {
@@ -318,7 +352,7 @@ log_accepted(const struct arrival *a)
 	    LOG_S("by", m->duty_note), LOG_B("gen", m->generation, strlen(m->generation) < 12 ? strlen(m->generation) : 12), { .key = NULL } };
 
 	log_write(LOG_LEVEL_INFO, "message accepted", kv);
-	events_emit(a->w->policy, a->w->now->gen, "message accepted", kv);
+	events_emit(a->w->policy, a->g->gen, "message accepted", kv);
 }
 
 static void
@@ -333,6 +367,7 @@ arrival_done(void *reader, struct mail *mail)
 		failpoint("after-commit-before-250");
 		log_accepted(a);
 		w->stats.accepted++;
+		atomic_fetch_add(&a->g->shared->accepted, 1);
 		w->stats.bytes += a->req.msg->content_size;
 		break;
 	case STORE_FULL:
@@ -355,6 +390,7 @@ arrival_done(void *reader, struct mail *mail)
 		smtp_session_verdict(w->smtp, a->sid, a->ticket, &v);
 	if (a->req.status == STORE_OK)
 		worker_dispatch(w, &a->req);
+	generation_unref(a->g);
 	store_submit_free(&a->req);
 }
 
@@ -386,6 +422,7 @@ routed(void *owner, const struct verdict *failed)
 	}
 	a = xcalloc(1, sizeof *a);
 	a->w = r->w;
+	a->g = generation_ref(r->g);
 	a->sid = r->sid;
 	a->ticket = r->ticket;
 	a->req.mail.run = arrival_done;
@@ -503,7 +540,7 @@ take_auth(struct reception *r, struct verdict *v)
 	r->ps.auth_attrs = r->auth_attrs;
 	log_info("authenticated", LOG_ID("session", r->sid), LOG_S("listener", r->l->name),
 	    LOG_S("ip", r->ps.info->peer_ip), LOG_S("mech", r->subject.cred->mech), LOG_S("id", r->auth_id),
-	    LOG_S("reason", v->reason), LOG_S("handler", v->handler));
+	    LOG_S("reason", v->reason), LOG_S("handler", v->handler), LOG_B("gen", policy_gen_id(r->g->gen), 12));
 	sv.auth_id = r->auth_id;
 	answer(r, &sv);
 }

@@ -6,6 +6,8 @@
 /* One inbound session's side towards configuration, policy and store; `owner` of reception_ops. */
 struct reception *reception_new(struct worker *w, struct generation *g, size_t listener,
     const struct net_addr *peer);
+/* Its session has this number. */
+void reception_is(struct reception *r, uint64_t session_id);
 /* For a session that never began; else reception_ops.closed frees it. */
 void reception_free(struct reception *r);
 

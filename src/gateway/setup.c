@@ -22,6 +22,7 @@ setup_unref(struct setup *s)
 	free(s->listeners);
 	sts_pages_unref(s->pages);
 	free(s->self_addrs);
+	free(s->spool_dir);
 	tls_client_unref(s->tls);
 	tls_client_unref(s->sts_tls);
 	tls_client_unref(s->tlsrpt_tls);
@@ -91,7 +92,7 @@ make_listener(struct setup *s, size_t i, struct err *err)
 		.max_junk = c->limits.junk, .command_ms = c->limits.command_ms,
 		.handshake_ms = c->limits.handshake_ms, .session_ms = c->limits.session_ms,
 		.data_ms = c->limits.content_ms, .data_rate = c->limits.content_rate,
-		.spool_dir = c->service.state, .max_received = c->limits.received_hops,
+		.spool_dir = s->spool_dir, .max_received = c->limits.received_hops,
 		.forbid_unauth_pipelining = true, .auth_in_clear = l->auth_in_clear,
 	};
 	for (size_t k = 0; k < l->nauth; k++)
@@ -151,7 +152,7 @@ make_tlsrpt(struct setup *s, struct err *err)
 }
 
 struct setup *
-setup_new(const char *conf_file, char **errors)
+setup_new(const char *conf_file, const struct setup *running, char **errors)
 {
 	struct setup *s = xcalloc(1, sizeof *s);
 	struct tls_client_conf tc;
@@ -169,6 +170,7 @@ setup_new(const char *conf_file, char **errors)
 		free(s);
 		return NULL;
 	}
+	s->spool_dir = xstrdup(running != NULL ? running->spool_dir : s->conf->service.state);
 	s->listeners = xcalloc(s->conf->nlisteners, sizeof *s->listeners);
 	for (size_t i = 0; i < s->conf->nlisteners; i++)
 		if (make_listener(s, i, &err) != 0)

@@ -10,6 +10,8 @@
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
 
+/* ---- Generations ---- */
+
 struct generation *
 generation_ref(struct generation *g)
 {
@@ -22,9 +24,64 @@ generation_unref(struct generation *g)
 {
 	if (g == NULL || --g->refs > 0)
 		return;
+	TAILQ_REMOVE(&g->w->generations, g, link);
 	policy_gen_unref(g->gen);
 	setup_unref(g->setup);
+	gen_shared_unref(g->shared);
 	free(g);
+}
+
+static struct generation *
+kept(struct worker *w, uint64_t num)
+{
+	struct generation *g;
+
+	TAILQ_FOREACH(g, &w->generations, link)
+		if (g->is_kept && g->shared->num == num)
+			return g;
+	return NULL;
+}
+
+/* The Lua state of it is gone, in whatever way. */
+static void
+state_gone(void *owner)
+{
+	struct gen_shared *s = owner;
+
+	atomic_fetch_sub(&s->states, 1);
+	gen_shared_unref(s);
+}
+
+static const struct policy_watch policy_watch = { generation_failed, state_gone };
+
+static bool
+is_in(const size_t *list, size_t n, size_t x)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i] == x)
+			return true;
+	return false;
+}
+
+static bool
+is_from(const struct canary *c, const struct net_addr *peer)
+{
+	for (size_t i = 0; i < c->ncidrs; i++)
+		if (net_cidr_has(&c->cidrs[i], peer))
+			return true;
+	return false;
+}
+
+/* The one that a new session begins with. */
+static struct generation *
+choose_generation(struct worker *w, size_t listener, const struct net_addr *peer)
+{
+	const struct canary *c = &w->canary;
+
+	if (w->trial == NULL || (c->nlisteners > 0 && !is_in(c->listeners, c->nlisteners, listener)) ||
+	    (c->ncidrs > 0 && !is_from(c, peer)) || arc4random_uniform(10000) >= c->basis_points)
+		return w->now;
+	return w->trial;
 }
 
 /* ---- Mail between workers ---- */
@@ -164,6 +221,15 @@ env_tlsrpt(void *owner, struct tlsrpt_how *out)
 }
 
 static void
+env_attempts(void *owner, struct policy_gen *g, int more)
+{
+	struct gen_shared *s = policy_gen_watcher(g);
+
+	if (s != NULL)
+		atomic_fetch_add(&s->attempts, (unsigned)more);
+}
+
+static void
 env_dispatch(void *owner, const struct store_submit *queued)
 {
 	worker_dispatch(owner, queued);
@@ -234,6 +300,7 @@ accepted(void *owner, int fd, const struct net_addr *peer)
 	const struct conf *c = g->setup->conf;
 	const char *no;
 	struct reception *r;
+	uint64_t sid;
 	struct err err;
 
 	if (memory_level(w->memory) != MEMORY_FINE) {
@@ -246,11 +313,15 @@ accepted(void *owner, int fd, const struct net_addr *peer)
 		return;
 	}
 	look_for_stress(w);
+	g = choose_generation(w, lo->listener, peer);
 	r = reception_new(w, g, lo->listener, peer);
-	if (smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[lo->listener], &reception_ops, r, &err) == 0) {
+	sid = smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[lo->listener], &reception_ops, r, &err);
+	if (sid == 0) {
 		log_warn("session not started", LOG_S("why", err.text));
 		reception_free(r);
+		return;
 	}
+	reception_is(r, sid);
 }
 
 static void
@@ -316,19 +387,41 @@ answer(struct order *o)
 	mailbox_post(o->mail.reply_to, &o->mail);
 }
 
-/* What was loaded, or is still being loaded, is not wanted any more. */
+/* What is being loaded is not wanted any more. */
 static void
-discard(struct worker *w)
+stop_loading(struct worker *w)
 {
 	struct order *o = w->load_order;
 
 	w->load_order = NULL;
-	if (o != NULL) {
-		policy_gen_init_cancel(w->next->gen);
-		answer(o);
-	}
-	generation_unref(w->next);
-	w->next = NULL;
+	if (o == NULL)
+		return;
+	policy_gen_init_cancel(w->loading->gen);
+	answer(o);
+	generation_unref(w->loading);
+	w->loading = NULL;
+}
+
+static void
+end_trial(struct worker *w)
+{
+	w->trial = NULL;
+}
+
+/* Loaded, or being loaded, and not wanted any more. */
+static void
+discard(struct worker *w, uint64_t num)
+{
+	struct generation *g = kept(w, num);
+
+	if (w->loading != NULL && w->loading->shared->num == num)
+		stop_loading(w);
+	if (g == NULL)
+		return;
+	if (w->trial == g)
+		end_trial(w);
+	g->is_kept = false;
+	generation_unref(g);
 }
 
 static void
@@ -341,9 +434,11 @@ inited(void *owner, const struct err *err)
 	o->ok = err == NULL;
 	if (err != NULL) {
 		o->err = *err;
-		generation_unref(w->next);
-		w->next = NULL;
+		generation_unref(w->loading);
+	} else {
+		w->loading->is_kept = true;
 	}
+	w->loading = NULL;
 	answer(o);
 }
 
@@ -353,7 +448,7 @@ load(struct worker *w, struct order *o)
 {
 	struct generation *g;
 
-	discard(w);
+	stop_loading(w);
 	if (w->dns == NULL) {
 		if (make_dns(w, o->setup, &o->err) != 0) {
 			answer(o);
@@ -364,38 +459,66 @@ load(struct worker *w, struct order *o)
 	g = xcalloc(1, sizeof *g);
 	g->refs = 1;
 	g->w = w;
+	g->shared = gen_shared_ref(o->shared);
 	g->setup = setup_ref(o->setup);
+	TAILQ_INIT(&g->sessions);
+	TAILQ_INSERT_TAIL(&w->generations, g, link);
 	g->gen = policy_gen_new(w->policy, o->setup->bundle, o->setup->conf, &o->err);
 	if (g->gen == NULL) {
 		generation_unref(g);
 		answer(o);
 		return;
 	}
-	w->next = g;
+	atomic_fetch_add(&g->shared->states, 1);
+	policy_gen_watch(g->gen, &policy_watch, gen_shared_ref(g->shared));
+	w->loading = g;
 	w->load_order = o;
-	policy_gen_init(g->gen, w->now == NULL ? "start" : "reload", inited, w);
+	policy_gen_init(g->gen, o->reason, inited, w);
 }
 
 static void
-activate(struct worker *w)
+try_out(struct worker *w, const struct order *o)
+{
+	end_trial(w);
+	w->trial = o->num == 0 ? NULL : kept(w, o->num);
+	w->canary = o->canary;
+}
+
+static void
+end_sessions(struct worker *w, uint64_t num)
+{
+	struct generation *g, *next;
+
+	for (g = TAILQ_FIRST(&w->generations); g != NULL; g = next) {
+		next = TAILQ_NEXT(g, link);
+		if (g->shared->num == num) {
+			reception_end_all(g);
+			return;
+		}
+	}
+}
+
+static void
+activate(struct worker *w, uint64_t num)
 {
 	struct deliver_env env = { .base = w->base, .mb = w->mb, .dns = w->dns, .policy = w->policy,
 		.store = w->store, .worker = w->index, .workers = w->count, .generation = env_generation,
 		.tls = env_tls, .conf = env_conf, .mx = env_mx, .mx_release = env_mx_release,
-		.dispatch = env_dispatch, .owner = w };
-
+		.dispatch = env_dispatch, .attempts = env_attempts, .owner = w };
 	struct sts_env sts = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
 		.refreshes = w->index == 0, .how = env_sts, .owner = w };
 	struct tlsrpt_env tlsrpt = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
 		.policy = w->policy, .worker = w->index, .how = env_tlsrpt, .dispatch = env_dispatch, .owner = w };
+	struct generation *g = kept(w, num);
 	struct err err;
 
-	MUST(w->next != NULL && w->load_order == NULL);
+	MUST(g != NULL);
+	end_trial(w);
 	if (w->now != NULL)
 		policy_gen_retire(w->now->gen);
 	generation_unref(w->now);
-	w->now = w->next;
-	w->next = NULL;
+	w->now = g;
+	g->is_kept = false;	/* that reference is w->now's from here on */
 	policy_gen_activate(w->now->gen);
 	if (w->deliver == NULL && !w->stopping) {
 		w->sts = sts_finder_new(&sts, &err);
@@ -472,7 +595,7 @@ cut(struct worker *w)
 		answer(w->drain_order);
 		w->drain_order = NULL;
 	}
-	discard(w);
+	stop_loading(w);
 	if (w->smtp != NULL) {
 		smtp_server_free(w->smtp);
 		w->smtp = NULL;
@@ -530,10 +653,16 @@ take_order(void *reader, struct mail *m)
 		load(w, o);
 		return;
 	case ORDER_ACTIVATE:
-		activate(w);
+		activate(w, o->num);
 		break;
 	case ORDER_DISCARD:
-		discard(w);
+		discard(w, o->num);
+		break;
+	case ORDER_CANARY:
+		try_out(w, o);
+		break;
+	case ORDER_END_SESSIONS:
+		end_sessions(w, o->num);
 		break;
 	case ORDER_LISTEN:
 		for (size_t i = 0; i < w->nlisteners; i++)
@@ -613,6 +742,7 @@ worker_new(unsigned index, unsigned count, struct store *store, struct sessions_
 	w->store = store;
 	w->sessions = sessions;
 	w->memory = memory;
+	TAILQ_INIT(&w->generations);
 	w->smtp = smtp_server_new(w->base, index);
 	smtp_server_set_scarce(w->smtp, scarce, w);
 	w->drain_timer = evtimer_new(w->base, on_drain_timer, w);
@@ -637,13 +767,28 @@ worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct 
 	return 0;
 }
 
+static void
+drop_kept(struct worker *w)
+{
+	struct generation *g, *next;
+
+	end_trial(w);
+	for (g = TAILQ_FIRST(&w->generations); g != NULL; g = next) {
+		next = TAILQ_NEXT(g, link);
+		if (g->is_kept) {
+			g->is_kept = false;
+			generation_unref(g);
+		}
+	}
+}
+
 void
 worker_free(struct worker *w)
 {
 	cut(w);
 	mailbox_drain(w->mb);
 	close_listeners(w);
-	generation_unref(w->next);
+	drop_kept(w);
 	generation_unref(w->now);
 	policy_free(w->policy);
 	dns_free(w->dns);

@@ -186,6 +186,8 @@ handler_failed(struct policy_run *r, const char *trace)
 	p->stats.errors++;
 	if (r->killed != KILL_NONE)
 		p->stats.limits++;
+	if (r->gen->watch != NULL)
+		r->gen->watch->failed(r->gen->watcher, r->hook, h->name);
 	log_error("policy failed", LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
 	    LOG_S("where", h->where), LOG_S("error", r->err.text), LOG_S("ref", ref),
 	    LOG_S("outcome", harmless ? "none" : "fixed"),

@@ -52,6 +52,19 @@ policy_gen_init_cancel(struct policy_gen *g)
 }
 
 void
+policy_gen_watch(struct policy_gen *g, const struct policy_watch *w, void *owner)
+{
+	g->watch = w;
+	g->watcher = owner;
+}
+
+void *
+policy_gen_watcher(const struct policy_gen *g)
+{
+	return g->watcher;
+}
+
+void
 policy_gen_activate(struct policy_gen *g)
 {
 	g->was_active = true;

@@ -440,6 +440,8 @@ policy_gen_unref(struct policy_gen *g)
 	policy_run_free(g->load_run);
 	policy_bundle_unref(g->bundle);
 	conf_unref(g->conf);
+	if (g->watch != NULL)
+		g->watch->gone(g->watcher);
 	free(g);
 }
 

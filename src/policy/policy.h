@@ -197,6 +197,14 @@ void policy_gen_init_cancel(struct policy_gen *g);	/* no `done` any more */
  * reference is gone, on the event loop, for 5 seconds at most. */
 void policy_gen_activate(struct policy_gen *g);
 void policy_gen_retire(struct policy_gen *g);
+/* Who looks after a generation. `failed`: a handler of it did, now. `gone`: the last call, when its
+ * state is no more. `owner` must live until then. */
+struct policy_watch {
+	void (*failed)(void *owner, enum policy_hook hook, const char *handler);
+	void (*gone)(void *owner);
+};
+void policy_gen_watch(struct policy_gen *g, const struct policy_watch *w, void *owner);
+void *policy_gen_watcher(const struct policy_gen *g);	/* that owner; NULL: nobody */
 /* The worker ends: runs what is left of `fini`, then calls `done`, maybe before this returns. */
 void policy_stop(struct policy *p, void (*done)(void *owner), void *owner);
 

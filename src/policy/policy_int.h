@@ -117,6 +117,8 @@ struct policy_gen {
 	policy_inited *inited;
 	void *inited_owner;
 	struct event *fini_timer;	/* it begins; then: it takes too long */
+	const struct policy_watch *watch;	/* NULL */
+	void *watcher;
 };
 
 /* ---- One call ---- */

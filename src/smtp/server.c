@@ -90,6 +90,17 @@ smtp_server_drain(struct smtp_server *srv)
 }
 
 void
+smtp_session_drain(struct smtp_server *srv, uint64_t id)
+{
+	struct smtp_session *s = session_find(srv, id);
+
+	if (s == NULL)
+		return;
+	s->is_draining = true;
+	session_run(s);
+}
+
+void
 smtp_server_hurry(struct smtp_server *srv, int64_t command_ms)
 {
 	struct smtp_session *s, *tmp;

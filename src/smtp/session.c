@@ -351,6 +351,10 @@ may_read(struct smtp_session *s)
 		session_bye(s, "4.3.2", "Service is shutting down");
 		return false;
 	}
+	if (s->is_draining) {
+		session_bye(s, "4.3.2", "Service has new rules, please connect again");
+		return false;
+	}
 	if ((s->conf->max_errors > 0 && s->strikes >= s->conf->max_errors) ||
 	    (s->conf->max_junk > 0 && s->junk >= s->conf->max_junk)) {
 		session_bye(s, "4.7.0", "Too many errors");

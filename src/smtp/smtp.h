@@ -192,6 +192,8 @@ void smtp_server_hurry(struct smtp_server *s, int64_t command_ms);
 void smtp_server_set_scarce(struct smtp_server *s, int (*scarce)(void *owner, size_t holds), void *owner);
 /* 421 4.3.2 at the next command boundary, for every session; none is waited for. */
 void smtp_server_drain(struct smtp_server *s);
+/* The same for one, because its rules are no longer in force. Unknown numbers are ignored. */
+void smtp_session_drain(struct smtp_server *s, uint64_t session_id);
 /* Takes fd. `ops` and `owner` must outlive the session, `conf` too. Calls nothing back before it
  * returns. 0 when out of memory. */
 uint64_t smtp_session_new(struct smtp_server *s, int fd, const struct net_addr *peer,

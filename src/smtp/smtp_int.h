@@ -152,6 +152,7 @@ struct smtp_session {
 	unsigned hellos;
 	size_t skipped;			/* octets of an over-long line; 0: not in one */
 	bool skip_after_cr;
+	bool is_draining;		/* this one; as of the server's */
 	bool is_lost;			/* a reply could not be kept: no way to go on */
 	bool is_running, is_blocked, is_paused, is_urgent;
 	/* the one timer; lazily moved: it may fire before due_ms */

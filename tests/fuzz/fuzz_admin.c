@@ -182,7 +182,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 }
 
 static bool
-reload(void *owner, struct err *err)
+reload(void *owner, const char *by, struct err *err)
 {
 	err_set(err, "gateway.lua:1: \x01 no");
 	return false;
@@ -200,7 +200,16 @@ settle(void *owner)
 	return true;
 }
 
-static const struct ctl_ops ops = { metrics, reload, status, settle };
+static json_t *
+policy(void *owner, const char *verb, const json_t *args, const char *by, struct err *err, int *exit_status)
+{
+	*exit_status = 2;
+	err_set(err, "%s: \x01 %s", verb, json_string_value(json_object_get(args, "gen")) == NULL ? "" :
+	    json_string_value(json_object_get(args, "gen")));
+	return NULL;
+}
+
+static const struct ctl_ops ops = { metrics, reload, status, settle, policy };
 
 static void
 make_ctl(void)

@@ -276,7 +276,8 @@ def check_operations():
     same("limits", {n for n in named if n.startswith(("limits.", "delivery."))},
          {n for n in settings if n.startswith(("limits.", "delivery."))} - NO_LIMITS, "doc/operations.md")
     same("metrics", set(re.findall(r"`(?:sallyport)?(_\w+)", section(text, "14. Monitoring"))),
-         set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c"))), "doc/operations.md")
+         set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c") + read("src/gateway/generations.c"))),
+         "doc/operations.md")
 
 
 def check_phrases():

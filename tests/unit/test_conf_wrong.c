@@ -205,9 +205,9 @@ static const struct wrong_case {
 	{ "policy = { network = { http = { 'https://x.example/' } } }", "policy.network.http: "
 	  "HTTP calls from policies are not available in this version; remove this setting" },
 	{ "policy = { canary = {} }",
-	  "policy.canary: canary generations are not available in this version; remove this setting" },
+	  "policy.canary: canaries are begun with sallyport policy canary; remove this setting" },
 	{ "canary = { percent = 5 }",
-	  "canary: canary generations are not available in this version; remove this section" },
+	  "canary: canaries are begun with sallyport policy canary; remove this section" },
 	/* several at once, in the order of the manual page */
 	{ "queue = { max_age = 1, retry = 2 }, log = { level = 3 }",
 	  "queue.max_age: a duration such as \"5d\" is expected, got number 1\n"
