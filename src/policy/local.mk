@@ -37,6 +37,11 @@ TESTS += tests/unit/test_policy_hooks
 tests_unit_test_policy_hooks_SOURCES = tests/unit/test_policy_hooks.c tests/unit/policy_fixture.h \
 	tests/unit/unit.h
 tests_unit_test_policy_hooks_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_matrix
+TESTS += tests/unit/test_policy_matrix
+tests_unit_test_policy_matrix_SOURCES = tests/unit/test_policy_matrix.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_matrix_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_await
 TESTS += tests/unit/test_policy_await
 tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \
@@ -57,6 +62,12 @@ TESTS += tests/fuzz/replay_policy_pattern
 tests_fuzz_replay_policy_pattern_SOURCES = tests/fuzz/fuzz_policy_pattern.c tests/fuzz/replay.c
 tests_fuzz_replay_policy_pattern_LDADD = $(UNIT_LIBS)
 FUZZ_NAMES += policy_pattern
+check_PROGRAMS += tests/fuzz/replay_lua
+TESTS += tests/fuzz/replay_lua
+tests_fuzz_replay_lua_SOURCES = tests/fuzz/fuzz_lua.c tests/fuzz/lua_grammar.h tests/fuzz/fuzz_random.h \
+	tests/fuzz/replay.c tests/unit/policy_fixture.h
+tests_fuzz_replay_lua_LDADD = $(UNIT_LIBS)
+FUZZ_NAMES += lua
 noinst_PROGRAMS += tests/bench/bench_policy
 tests_bench_bench_policy_SOURCES = tests/bench/bench_policy.c
 tests_bench_bench_policy_LDADD = libsallyport.a $(DEPS_LIBS)

@@ -47,7 +47,9 @@ static const char fix_gateway[] =
     "    { match = '*', kind = 'remote', route = 'internet' } },\n"
     "  routes = { inside = { via = { 'ex1.acme.example:25' } }, internet = { via = 'mx' },\n"
     "    portal = { via = { '192.0.2.8:465' } } },\n"
-    "  policy = { load = { 'policy.lua' }, options = %s } }\n";
+    "  policy = { load = { 'policy.lua' }, options = %s,\n"
+    "    grants = { fax = { relaxes = 'requiretls', to = 'verify', domains = { 'fax.example' },\n"
+    "      owner = 'ops@acme.example', expires = '2099-12-31', max_per_day = 9 } } } }\n";
 
 static inline void
 fix_write(const char *dir, const char *name, const char *text)
