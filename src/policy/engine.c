@@ -65,9 +65,20 @@ policy_run_free(struct policy_run *r)
 	free(r);
 }
 
+/* Also of a handler that came to its end at once: a part of it may have waited. */
+static void
+stop_wall(struct policy_run *r)
+{
+	if (r->wall_deadline_ms == 0)
+		return;
+	evtimer_del(r->wall_timer);
+	r->wall_deadline_ms = 0;
+}
+
 void
 policy_run_reset_handler(struct policy_run *r)
 {
+	stop_wall(r);
 	r->killed = KILL_NONE;
 	r->err.text[0] = '\0';
 	r->instructions = r->steps = 0;
@@ -76,7 +87,6 @@ policy_run_reset_handler(struct policy_run *r)
 	r->turn = ++r->gen->turns;
 	r->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;
-	r->wall_deadline_ms = 0;
 	r->predicate_ref = LUA_NOREF;
 }
 
@@ -106,6 +116,7 @@ run_put(struct policy_run *r)
 {
 	struct policy_gen *g = r->gen;
 
+	stop_wall(r);
 	if (r->v.kind != VERDICT_NONE || r->v.is_error)
 		verdict_fini(&r->v);
 	policy_run_forget(r);
@@ -500,8 +511,6 @@ finish_later(struct policy_run *r)
 	uint64_t ticket = r->ticket;
 	struct verdict v;
 
-	if (r->wall_timer != NULL)
-		evtimer_del(r->wall_timer);
 	slots_del(&p->runs, ticket);
 	p->waiting--;
 	verdict_move(&v, &r->v);
@@ -619,8 +628,6 @@ cancel_run(struct policy *p, struct policy_run *r)
 	struct policy_gen *g = r->gen;
 
 	stop_handler(r, KILL_CANCEL);
-	if (r->wall_timer != NULL)
-		evtimer_del(r->wall_timer);
 	slots_del(&p->runs, r->ticket);
 	p->waiting--;
 	run_put(r);

@@ -223,13 +223,13 @@ static const struct grammar_set {
 	{ 'k', 8, LIST("a", "b", "id", "vars", "note", "duties", "from", "zz", "has", "list", "level", "tag", "text", "name",
 	    "require_tls", "each_recipient", "_private", "recipients", "domain", "tls", "caps", "message") },
 	{ 'B', 1, LIST("$S", "$S $S", "$S $S", "$S $S $S", "$S $S $S $S") },
-	{ 'M', 3, LIST("gw.match.time {}", "gw.match.tls_inbound()", "gw.match.listener 'relay'", "gw.match.tag $T",
-	    "gw.match.sender_domain { $D, '.acme.example' }", "gw.match.rcpt_domain $D", "gw.match.client_ip '10.0.0.0/8'",
-	    "gw.match.subject_word $s", "gw.match.header($H, $s)", "gw.match.has_header($H)", "gw.match.size_over $n",
-	    "gw.match.sender $A", "gw.match.no($M)", "gw.match.all { $M, $M }", "gw.match.any { $M, $M }",
+	{ 'M', 3, LIST("gw.match.time {}", "gw.match.tls_inbound()", "gw.match.listener 'relay'", "gw.match.tag($T)",
+	    "gw.match.sender_domain { $D, '.acme.example' }", "gw.match.rcpt_domain($D)", "gw.match.client_ip '10.0.0.0/8'",
+	    "gw.match.subject_word($s)", "gw.match.header($H, $s)", "gw.match.has_header($H)", "gw.match.size_over($n)",
+	    "gw.match.sender($A)", "gw.match.no($M)", "gw.match.all { $M, $M }", "gw.match.any { $M, $M }",
 	    "gw.match.lua(function(...) $S return $b end)", "gw.match.requiretls()", "gw.match.tls_required_no()",
-	    "gw.match.direction 'outbound'", "gw.match.helo $s", "gw.match.listener_role 'mx'", "gw.match.rcpt $A") },
-	{ 'C', 3, LIST("gw.action.note 'x'", "gw.action.note 'y'", "gw.action.tag 'ruled'", "gw.action.tag $T",
+	    "gw.match.direction 'outbound'", "gw.match.helo($s)", "gw.match.listener_role 'mx'", "gw.match.rcpt($A)") },
+	{ 'C', 3, LIST("gw.action.note 'x'", "gw.action.note 'y'", "gw.action.tag 'ruled'", "gw.action.tag($T)",
 	    "gw.action.require_tls { level = $L, reason = 'rule' }", "gw.action.add_header($H, $s)",
 	    "gw.action.set_header($H, $s)", "gw.action.remove_header($H)", "gw.action.ignore_tls_required_no { reason = 'x' }") },
 };
@@ -283,15 +283,14 @@ grammar_verdict(struct grammar *g)
 		[HOOK_TLSRPT] = "report suppress defer",
 	};
 
-	for (unsigned i = 0; legal[g->hook] != NULL && grammar_pick(g, 8) != 0 && i < NELEMS(grammar_verdicts); i++) {
-		const char *text = grammar_verdicts[(k + i) % NELEMS(grammar_verdicts)] + 3;
+	for (unsigned i = 0; legal[g->hook] != NULL && grammar_pick(g, 8) != 0 && i < 20; i++) {
+		const char *text = grammar_verdicts[k] + 3;
 		size_t n = strcspn(text, " ");
 		const char *at = memmem(legal[g->hook], strlen(legal[g->hook]), text, n);
 
-		if (at == NULL || (at[n] != ' ' && at[n] != '\0'))
-			continue;
-		k = (k + i) % NELEMS(grammar_verdicts);
-		break;
+		if (at != NULL && (at[n] == ' ' || at[n] == '\0') && (at == legal[g->hook] || at[-1] == ' '))
+			break;
+		k = grammar_pick(g, NELEMS(grammar_verdicts));
 	}
 	grammar_expand(g, grammar_verdicts[k]);
 }
@@ -329,7 +328,15 @@ grammar_symbol(struct grammar *g, char key)
 		if (set->key != key)
 			continue;
 		n = is_leaf && set->leaves > 0 ? set->leaves : grammar_count(set->v);
-		grammar_expand(g, set->v[grammar_pick(g, n)]);
+		n = grammar_pick(g, n);
+		/* Most of it is wrong somewhere, and the handler should get further. */
+		if (key == 'S' && strstr(set->v[n], "return $V") == NULL && grammar_pick(g, 5) != 0) {
+			buf_adds(&g->out, "try(function() ");
+			grammar_expand(g, set->v[n]);
+			buf_adds(&g->out, " end)");
+		} else {
+			grammar_expand(g, set->v[n]);
+		}
 		return;
 	}
 	buf_printf(&g->out, "$%c", key);	/* the end of a pattern */
@@ -392,7 +399,7 @@ grammar_handler(struct grammar *g, enum policy_hook hook)
 	buf_printf(&g->out, "gw.on('%s', function(%s)\nlocal v1, v2, v3, v4, v5, v6, v7, v8\ndo ", policy_hook_name(hook),
 	    grammar_params[hook]);
 	grammar_expand(g, "$B $B end");
-	grammar_expand(g, grammar_pick(g, 3) == 0 ? " do return $V end" : "");
+	grammar_expand(g, grammar_pick(g, 2) == 0 ? " do return $V end" : "");
 	buf_printf(&g->out, "\nend, { name = 'h%u', level = '%s', priority = %d%s%s", g->handlers,
 	    levels[grammar_pick(g, NELEMS(levels))], (int)grammar_pick(g, 198) - 99,
 	    grammar_pick(g, 8) == 0 ? ", observe = true" : "", grammar_pick(g, 6) == 0 ? ", wall = 0.004" : "");

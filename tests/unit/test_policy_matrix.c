@@ -386,6 +386,8 @@ static const struct way {
 	{ "nil", "return nil", "", NULL },
 	{ "nothing after a wait", "gw.sleep(0.001)", "", NULL },
 	{ "nil, mandatory", "return nil", "level = 'mandatory'", NULL },
+	{ "parts, one of which ends the others", "pcall(gw.all, { function() gw.sleep(9) end, function() error('x') end })",
+	    "", NULL },
 	{ "forgotten return", "local v = gw.skip_host {}", "", "made a verdict but did not return it" },
 }, errors[] = {
 	{ "error", "error('boom')", "", "policy.lua:1: boom" },
@@ -407,6 +409,7 @@ static const struct way {
 	{ "two values", "return nil, 1", "", "more than one value" },
 	{ "after a wait", "gw.sleep(0.001) error('boom')", "", "boom" },
 	{ "in a part", "gw.all { function() gw.sleep(0.001) error('boom') end }", "", "boom" },
+	{ "parts at once", "gw.all { function() gw.sleep(9) end, function() error('boom') end }", "", "boom" },
 	{ "yield", "coroutine.yield(1)", "", "" },
 	{ "stack", "local function f() return 1 + f() end f()", "", "" },
 }, budgets[] = {
@@ -416,7 +419,7 @@ static const struct way {
 	    "limit." },
 	{ "after a wait", "gw.sleep(0.001) while true do end", "", "limit." },
 	{ "memory", "local t = {} for i = 1, 1e9 do t[i] = { i, i } end", "", "limit." },
-	{ "string", "local s = 'x' while true do s = s .. s end", "", "limit.memory" },
+	{ "string", "local s = 'x' while true do s = s .. s end", "", "limit." },
 	{ "steps", "string.find(string.rep('a', 30), string.rep('a?', 30) .. string.rep('a', 31))", "", "limit.steps" },
 	{ "time", "gw.sleep(9)", "wall = 0.01", "limit.wall" },
 	{ "time in pcall", "while true do pcall(gw.sleep, 9) end", "wall = 0.01", "limit.wall" },
