@@ -119,14 +119,16 @@ static struct conf *
 configuration(void)
 {
 	static struct conf *conf;
-	char path[64], *errors = NULL;
+	char path[64], *errors = NULL, *gateway;
 
 	if (conf != NULL)
 		return conf;
 	MUST(mkdtemp(dir) != NULL);
 	atexit(at_exit);
 	is_shown = getenv("FUZZ_LUA_SHOW") != NULL;
-	fix_write(dir, "gateway.lua", fix_gateway);
+	gateway = xasprintf(fix_gateway, "{}");
+	fix_write(dir, "gateway.lua", gateway);
+	free(gateway);
 	fix_write(dir, "policy.lua", "");
 	snprintf(path, sizeof path, "%s/gateway.lua", dir);
 	conf = conf_load(path, false, &errors);
