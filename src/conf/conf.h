@@ -79,6 +79,22 @@ struct conf_stub {
 	char **servers;		/* NULL-terminated */
 	bool insecure;
 };
+enum column_type { COLUMN_TEXT, COLUMN_INTEGER, COLUMN_NUMBER, COLUMN_BOOLEAN, COLUMN_LIST, COLUMN_DOMAIN,
+	COLUMN_PATTERN, COLUMN_ADDRESS, COLUMN_LEVEL, COLUMN_DATE, COLUMN_DURATION };
+struct conf_column {
+	char *name;
+	enum column_type type;
+};
+struct conf_table {		/* tables; one of the files is given */
+	char *name;
+	char *csv, *cdb, *json;		/* absolute paths */
+	char *key;			/* column; NULL: the first */
+	struct conf_column *columns;	/* those with a type of their own */
+	size_t ncolumns;
+	char **index;			/* columns that find() may ask for */
+	size_t nindex;
+	int watch;
+};
 struct conf_level {		/* policy.levels */
 	char *handler;
 	int level;		/* POLICY_ADVISORY ... (policy.h) */
@@ -134,6 +150,8 @@ struct conf {
 	size_t ndomains;
 	struct route **routes;
 	size_t nroutes;
+	struct conf_table *tables;	/* sorted by name */
+	size_t ntables;
 	struct {
 		char *path;
 		int64_t max_age_ms, hold_unmet_ms, delay_notice_ms, notice_max_age_ms;

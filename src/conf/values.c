@@ -366,6 +366,14 @@ field_conv(const struct reader *r, const char *text, struct err *err)
 	return xstrdup(text);
 }
 
+static char *
+column_conv(const struct reader *r, const char *text, struct err *err)
+{
+	size_t n = strlen(text);
+
+	return n > 0 && n <= 64 && utf8_is_harmless(text, n) ? xstrdup(text) : NULL;
+}
+
 /* As it will stand in a TXT record: RFC 8460 section 3 wants ",", "!" and ";" encoded. */
 static char *
 report_uri_conv(const struct reader *r, const char *text, struct err *err)
@@ -409,6 +417,7 @@ KIND(server, "address", "a numeric address such as \"127.0.0.1\" or \"127.0.0.1@
 KIND(bind, "address", "an address such as \"0.0.0.0:25\", \"[::]:25\" or \"unix:PATH\"");
 KIND(name, "name", "a name (letters, digits, \"_\", \"-\", \".\")");
 KIND(field, "header field name", "a header field name");
+KIND(column, "column", "the name of a column");
 KIND(report_uri, "URI", "a URI such as \"mailto:tls-reports@acme.example\" or \"https://acme.example/tls\"");
 const struct text_kind kind_domain = { "domain", "a domain such as \"acme.example\"", host_conv };
 const struct text_kind kind_user = { "user", "a user name", name_conv };

@@ -296,4 +296,5 @@ policy_await_open(lua_State *L)
 	policy_memo_open(L);
 	policy_kv_open(L);
 	policy_sts_open(L);
+	policy_table_open(L);
 }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/data.h"
 #include "policy/policy_int.h"
 
 #define FILE_MAX (1u << 20)
@@ -25,6 +26,7 @@ struct policy_bundle {
 	struct policy_source *v;
 	size_t n, total;
 	char id[65];
+	struct data *data;		/* not part of the id: it changes by itself */
 };
 
 static void
@@ -207,7 +209,9 @@ policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 	}
 	free(config);
 	free(lua);
-	if (rc != 0) {
+	if (rc == 0)
+		b->data = data_read((struct conf *)conf, err);	/* shared by count and not changed otherwise */
+	if (rc != 0 || b->data == NULL) {
 		policy_bundle_unref(b);
 		return NULL;
 	}
@@ -243,7 +247,14 @@ policy_bundle_unref(struct policy_bundle *b)
 		free(b->v[i].text);
 	}
 	free(b->v);
+	data_unref(b->data);
 	free(b);
+}
+
+struct data *
+policy_bundle_data(const struct policy_bundle *b)
+{
+	return b->data;
 }
 
 const char *

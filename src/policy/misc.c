@@ -253,7 +253,7 @@ not_available(lua_State *L)
 static const struct {
 	const char *name, *what;
 } later[] = {
-	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
+	{ "http", "HTTP requests are" }, { "sql", "SQL queries are" },
 	{ "rate", "rate limits are" },
 	{ "counter", "counters are" }, { "cache", "caches are" },
 	{ "tlsrpt", "TLS reports are" },

@@ -59,8 +59,14 @@ CONFIG = """return gw.config {
     internet = { via = "mx" },
   },
   policy    = { load = "policy.lua", network = { dns = true } },
+  tables    = {
+    partners = { csv = "partners.csv", key = "domain", columns = { domain = "pattern", level = "level", names = "list" } },
+    people   = { json = "people.json", key = "who", index = "dept" },
+  },
 }
 """
+DATA = {"partners.csv": "domain,level,names,until\n*.clinic.example,verify,mx.clinic.example,2027-06-30\n",
+        "people.json": '{ "ann@acme.example": { "dept": "lab" } }\n'}
 
 failed = 0
 
@@ -125,13 +131,20 @@ def check_gateway(b, directory, cert, key):
         shutil.copy(key if "key" in name else cert, os.path.join(directory, name))
     for name in re.findall(r'"([\w./-]+\.lua)"', b.text):
         write(directory, name, "")
+    for name, content in DATA.items():
+        write(directory, name, content)
     write(directory, "gateway.lua", b.text)
     rc, out = program("config", "check", os.path.join(directory, "gateway.lua"))
     report(rc == 0, b.name, out)
 
 
+def surround(directory):
+    for name, content in {"gateway.lua": CONFIG, **DATA}.items():
+        write(directory, name, content)
+
+
 def check_policy(b, directory, text, want):
-    write(directory, "gateway.lua", CONFIG)
+    surround(directory)
     write(directory, "policy.lua", text)
     rc, out = program("policy", "check", directory)
     # A wrong one is wrong for what it says, not for what is around it.
@@ -140,7 +153,7 @@ def check_policy(b, directory, text, want):
 
 
 def check_blocks(work, cert, key):
-    write(work, "gateway.lua", CONFIG)
+    surround(work)
     write(work, "policy.lua", "")
     rc, out = program("policy", "check", work)
     report(rc == 0, "the configuration around the blocks", out)

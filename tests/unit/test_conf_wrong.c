@@ -199,9 +199,16 @@ static const struct wrong_case {
 	{ TLS1 IN "tls = 'mx1', auth = { 'EXTERNAL' }, client_certs = 'off' } }",
 	  "listeners.inbound.auth: EXTERNAL needs client_certs = \"ask\"" },
 	{ TLS1 IN "tls = 'mx1', auth_in_clear = true } }", "listeners.inbound.auth_in_clear: means nothing without auth" },
+	{ "tables = { a = {}, b = { csv = 'x', cdb = 'y' }, c = { csv = 'x', columns = { l = 'levle', m = 'file', n = 1 } } }",
+	  "tables.a: csv, cdb or json must say which file it is\n"
+	  "tables.b: only one of csv, cdb and json is possible\n"
+	  "tables.c.columns.l: there is no type \"levle\"; did you mean \"level\"?\n"
+	  "tables.c.columns.m: a type such as \"text\", \"integer\", \"list\" or \"domain\" is expected, got text \"file\"\n"
+	  "tables.c.columns.n: a type such as \"text\", \"integer\", \"list\" or \"domain\" is expected, got number 1" },
+	{ "tables = { a = { csv = 'x', reload = 'often', index = { '' } } }",
+	  "tables.a.index[1]: the name of a column is expected, got text \"\"\n"
+	  "tables.a.reload: \"config\" or \"watch\" is expected, got text \"often\"" },
 	/* later versions */
-	{ "tables = { partners = { csv = 'x' } }",
-	  "tables: data tables are not available in this version; remove this section" },
 	{ "policy = { network = { http = { 'https://x.example/' } } }", "policy.network.http: "
 	  "HTTP calls from policies are not available in this version; remove this setting" },
 	{ "policy = { canary = {} }",
