@@ -8,9 +8,9 @@
 
 /* ---- tables.*.columns ---- */
 static int
-column_order(const void *a, const void *b)
+name_order(const void *a, const void *b)
 {
-	return strcmp(((const struct conf_column *)a)->name, ((const struct conf_column *)b)->name);
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static void
@@ -40,9 +40,9 @@ bool
 columns_set(struct reader *r, const struct setting *s, void *base, const json_t *v)
 {
 	struct conf_table *t = base;
-	const char *name;
+	const char *name, **names;
 	json_t *type;
-	size_t mark;
+	size_t mark, n = 0;
 
 	if (!json_is_object(v)) {
 		if (json_is_array(v) && json_array_size(v) == 0)
@@ -51,12 +51,16 @@ columns_set(struct reader *r, const struct setting *s, void *base, const json_t 
 		return false;
 	}
 	t->columns = xcalloc(json_object_size(v), sizeof *t->columns);
-	json_object_foreach((json_t *)v, name, type) {
-		mark = path_push(r, name);
-		add_column(r, t, name, type);
+	names = xcalloc(json_object_size(v), sizeof *names);
+	json_object_foreach((json_t *)v, name, type)
+		names[n++] = name;
+	qsort(names, n, sizeof *names, name_order);	/* Lua's own order changes from run to run */
+	for (size_t i = 0; i < n; i++) {
+		mark = path_push(r, names[i]);
+		add_column(r, t, names[i], json_object_get(v, names[i]));
 		path_pop(r, mark);
 	}
-	qsort(t->columns, t->ncolumns, sizeof *t->columns, column_order);
+	free(names);
 	return true;
 }
 
