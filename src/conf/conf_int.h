@@ -146,7 +146,7 @@ json_t *date_get(const struct setting *s, const void *base);
 /* ---- Values ---- */
 extern const struct text_kind kind_plain, kind_path, kind_host, kind_domain, kind_pattern,
     kind_mailbox, kind_from, kind_language, kind_pin, kind_ip, kind_server, kind_bind, kind_name,
-    kind_field, kind_column, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
+    kind_field, kind_column, kind_origin, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
 /* A text or a list of them to a NULL-terminated list; false with the problem told. */
 bool read_texts(struct reader *r, const struct text_kind *k, const json_t *v, char ***out,
     size_t *n_out);

@@ -90,15 +90,21 @@ void
 table_after(struct reader *r, void *item, const json_t *given)
 {
 	const struct conf_table *t = item;
-	unsigned files = (t->csv != NULL) + (t->cdb != NULL) + (t->json != NULL);
-	static const char *const keys[] = { "csv", "cdb", "json" };
+	unsigned files = (t->csv != NULL) + (t->cdb != NULL) + (t->json != NULL) + (t->sqlite != NULL);
+	static const char *const keys[] = { "csv", "cdb", "json", "sqlite" };
 	unsigned named = 0;
 
 	for (size_t i = 0; i < NELEMS(keys); i++)
 		named += json_object_get(given, keys[i]) != NULL;
 	/* One that was wrong has been told already. */
 	if (named == 0)
-		reader_error(r, "csv, cdb or json must say which file it is");
+		reader_error(r, "csv, cdb, json or sqlite must say which file it is");
 	else if (files > 1)
-		reader_error(r, "only one of csv, cdb and json is possible");
+		reader_error(r, "only one of csv, cdb, json and sqlite is possible");
+	else if (t->sqlite != NULL && t->query == NULL)
+		reader_error(r, "sqlite needs query, a statement with ?1 for the key");
+	else if (t->sqlite == NULL && files == 1 && t->query != NULL)
+		reader_error(r, "query is for sqlite only");
+	if (t->sqlite != NULL && (t->key != NULL || t->ncolumns > 0 || t->nindex > 0 || t->watch))
+		reader_error(r, "key, columns, index and reload mean nothing with sqlite; remove them");
 }

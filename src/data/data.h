@@ -45,7 +45,7 @@ size_t rows_next(const struct rows *r, int column, size_t *at);
 /* ---- Tables ---- */
 struct table;
 /* The newest rows, in *held: a reference that the caller has from before, or NULL, and that is exchanged
- * when there are newer ones. Never blocks: while another thread exchanges them, the old ones stay. */
+ * when there are newer ones. Not for sqlite, which has none. Never blocks: while another thread exchanges them, the old ones stay. */
 const struct rows *table_rows(struct table *t, struct rows **held);
 const struct conf_table *table_conf(const struct table *t);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "data/data_int.h"
+#include "data/sql.h"
 
 /* As far as a file's look tells whether it is another one. */
 struct look {
@@ -175,8 +176,15 @@ data_read(struct conf *conf, struct err *err)
 		struct rows *r;
 
 		t->conf = &conf->tables[i];
-		t->file = t->conf->csv != NULL ? t->conf->csv : t->conf->json != NULL ? t->conf->json : t->conf->cdb;
 		pthread_mutex_init(&t->lock, NULL);
+		if (t->conf->sqlite != NULL) {
+			if (sql_check(t->conf->sqlite, t->conf->query, 1, err))
+				continue;
+			err_prefix(err, "tables.%s", t->conf->name);
+			data_unref(d);
+			return NULL;
+		}
+		t->file = t->conf->csv != NULL ? t->conf->csv : t->conf->json != NULL ? t->conf->json : t->conf->cdb;
 		r = read_rows(t, err);
 		if (r == NULL) {
 			data_unref(d);
@@ -184,6 +192,13 @@ data_read(struct conf *conf, struct err *err)
 		}
 		exchange(t, r);
 		t->seen = t->read;
+	}
+	for (size_t i = 0; i < conf->ndatabases; i++) {
+		if (sql_check(conf->databases[i].file, NULL, 0, err))
+			continue;
+		err_prefix(err, "databases.%s", conf->databases[i].name);
+		data_unref(d);
+		return NULL;
 	}
 	return d;
 }
@@ -284,7 +299,7 @@ data_stats(const struct data *d, size_t i, struct data_stats *out)
 		return false;
 	pthread_mutex_lock(&t->lock);
 	*out = (struct data_stats){ t->conf->name, atomic_load(&t->version), atomic_load(&t->reloads),
-		atomic_load(&t->failures), rows_count(t->rows), atomic_load(&t->is_stale) };
+		atomic_load(&t->failures), t->rows == NULL ? 0 : rows_count(t->rows), atomic_load(&t->is_stale) };
 	pthread_mutex_unlock(&t->lock);
 	return true;
 }

@@ -17,6 +17,7 @@
 #include "ctl/ctl.h"
 #include "data/data.h"
 #include "data/pool.h"
+#include "data/rate.h"
 #include "gateway/confine.h"
 #include "gateway/gateway_int.h"
 #include "gateway/generations.h"
@@ -48,6 +49,7 @@ struct daemon {
 	struct ctl *ctl;
 	struct event *signals[4], *hourly, *look;
 	struct pool *pool;		/* for what would make others wait */
+	struct node *node;
 	atomic_bool is_looking;		/* at the files of tables */
 	int64_t started_ms;
 	bool store_started, stop_asked;
@@ -126,6 +128,22 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	data_unref(l->data);
 	atomic_store(&d->is_looking, false);
 	free(l);
+}
+
+static void
+counter_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	const char *name;
+	char label[96];
+	int64_t value;
+
+	for (size_t i = 0; counter_at(d->node, i, &name, &value); i++) {
+		const struct ctl_metric m = { "sallyport_policy_counter_total", "What policies count with gw.counter", true,
+			label, (double)value };
+
+		snprintf(label, sizeof label, "name=\"%s\"", name);
+		fn(arg, &m);
+	}
 }
 
 static void
@@ -326,6 +344,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	dns_metrics(d, fn, arg);
 	generations_metrics(d->gens, fn, arg);
 	table_metrics(d, fn, arg);
+	counter_metrics(d, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
 		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
@@ -376,7 +395,13 @@ settle(void *owner)
 	return crew_tell(&((struct daemon *)owner)->crew, ORDER_SETTLE, SETTLE_MS, NULL);
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy };
+static json_t *
+rates(void *owner, const char *name, size_t keys)
+{
+	return rate_list(((struct daemon *)owner)->node, name, keys < RATE_KEYS_SHOWN ? keys : RATE_KEYS_SHOWN);
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy, rates };
 
 /* ---- Start ---- */
 
@@ -529,7 +554,11 @@ list_paths(const struct conf *c, struct confine_paths *p)
 		confine_may_read_beside(p, c->tables[i].csv);
 		confine_may_read_beside(p, c->tables[i].cdb);
 		confine_may_read_beside(p, c->tables[i].json);
+		confine_may_read_beside(p, c->tables[i].sqlite);
 	}
+	for (size_t i = 0; i < c->ndatabases; i++)
+		confine_may_read_beside(p, c->databases[i].file);
+	confine_may_read_beside(p, c->policy.http_ca_file);
 	confine_may_read_beside(p, c->dns.anchor);
 	confine_may_read(p, c->dsn.templates);
 	confine_may_write(p, c->service.state);
@@ -616,6 +645,7 @@ start(struct daemon *d, struct err *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	log_start();
+	d->node = node_new();
 	d->pool = pool_new(DATA_THREADS, DATA_JOBS_MAX, err);
 	if (d->pool == NULL)
 		return -1;
@@ -625,6 +655,8 @@ start(struct daemon *d, struct err *err)
 	for (unsigned i = 0; i < d->crew.n; i++) {
 		d->crew.workers[i] = worker_new(i, d->crew.n, d->store, d->sessions, d->memory);
 		d->crew.workers[i]->all = d->crew.workers;
+		d->crew.workers[i]->pool = d->pool;
+		d->crew.workers[i]->node = d->node;
 		d->worker_mbs[i] = d->crew.workers[i]->mb;
 	}
 	for (unsigned i = 0; i < d->crew.n; i++, d->crew.running++)
@@ -703,6 +735,7 @@ shut_down(struct daemon *d)
 	for (unsigned i = 0; d->crew.workers != NULL && i < d->crew.n; i++)
 		if (d->crew.workers[i] != NULL)
 			worker_free(d->crew.workers[i]);
+	node_unref(d->node);
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "data/data.h"
+#include "net/net.h"
 #include "policy/policy_int.h"
 
 #define FILE_MAX (1u << 20)
@@ -27,6 +28,7 @@ struct policy_bundle {
 	size_t n, total;
 	char id[65];
 	struct data *data;		/* not part of the id: it changes by itself */
+	struct tls_client *tls;		/* for policy.network.http; NULL */
 };
 
 static void
@@ -178,6 +180,18 @@ make_id(struct policy_bundle *b, const char *config_hash)
 	hex_encode(b->id, md, sizeof md);
 }
 
+static struct tls_client *
+make_tls(const struct conf *conf, struct err *err)
+{
+	struct tls_client_conf tc = { conf->policy.http_ca_file != NULL ? conf->policy.http_ca_file : conf->tls.ca_file,
+		conf->tls.min_version };
+	struct tls_client *tls = tls_client_new(&tc, err);
+
+	if (tls == NULL)
+		err_prefix(err, "policy.network.http_ca_file");
+	return tls;
+}
+
 struct policy_bundle *
 policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 {
@@ -211,6 +225,10 @@ policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 	free(lua);
 	if (rc == 0)
 		b->data = data_read((struct conf *)conf, err);	/* shared by count and not changed otherwise */
+	if (rc == 0 && b->data != NULL && conf->policy.nhttp > 0) {
+		b->tls = make_tls(conf, err);
+		rc = b->tls == NULL ? -1 : 0;
+	}
 	if (rc != 0 || b->data == NULL) {
 		policy_bundle_unref(b);
 		return NULL;
@@ -248,7 +266,14 @@ policy_bundle_unref(struct policy_bundle *b)
 	}
 	free(b->v);
 	data_unref(b->data);
+	tls_client_unref(b->tls);
 	free(b);
+}
+
+struct tls_client *
+policy_bundle_tls(const struct policy_bundle *b)
+{
+	return b->tls;
 }
 
 struct data *

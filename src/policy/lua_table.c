@@ -7,10 +7,13 @@
 #include <string.h>
 
 #include "data/data.h"
+#include "policy/await_sql.h"
 #include "policy/objects.h"
 
 #define TABLE_MT "gw.table"
 #define ITER_MT "gw.table.each"
+#define SQLITE_MS 2000		/* for the answer of a table of SQLite */
+#define SQLITE_BYTES (1u << 20)
 
 struct lua_table {
 	struct table *t;		/* the bundle's, which outlives the Lua state */
@@ -87,6 +90,16 @@ rows_of(struct lua_table *u)
 	return table_rows(u->t, &u->held);
 }
 
+/* Where all rows have to be in memory. */
+static const struct rows *
+all_rows(lua_State *L, struct lua_table *u)
+{
+	if (table_conf(u->t)->sqlite != NULL)
+		luaL_error(L, "the table %s is a SQLite database: only get() is possible; gw.sql can do more",
+		    table_conf(u->t)->name);
+	return rows_of(u);
+}
+
 /* A column that is empty in this row, or none at all. Upvalue: the table. */
 static int
 row_index(lua_State *L)
@@ -140,14 +153,31 @@ check_key(lua_State *L, int arg, const char *api)
 	return key;
 }
 
+/* A question to a thread of the pool. */
+static int
+ask_database(lua_State *L, const struct conf_table *t)
+{
+	const struct sql_source s = { t->sqlite, SQLITE_MS, 1, SQLITE_BYTES };
+	char what[80];
+
+	check_key(L, 2, "table:get");
+	lua_settop(L, 2);
+	snprintf(what, sizeof what, "table %s", t->name);
+	return policy_sql_ask(L, &s, slice_of(t->query), "table:get", what, 2, SQL_ONE_ROW);
+}
+
 static int
 table_get(lua_State *L)
 {
 	struct lua_table *u = check(L, "table:get");
-	struct slice key = check_key(L, 2, "table:get");
-	const struct rows *r = rows_of(u);
+	const struct rows *r;
+	struct slice key;
 	size_t row;
 
+	if (table_conf(u->t)->sqlite != NULL)
+		return ask_database(L, table_conf(u->t));
+	key = check_key(L, 2, "table:get");
+	r = rows_of(u);
 	policy_charge_lua(L, 8 + key.n);
 	row = rows_get(r, key);
 	if (row == ROW_NONE) {
@@ -178,7 +208,7 @@ table_find(lua_State *L)
 	struct lua_table *u = check(L, "table:find");
 	const char *column = luaL_checkstring(L, 2);
 	struct slice key = check_key(L, 3, "table:find");
-	const struct rows *r = rows_of(u);
+	const struct rows *r = all_rows(L, u);
 	int c = rows_index_of(r, column), mt;
 	size_t at, row;
 	lua_Integer n = 0;
@@ -234,7 +264,7 @@ table_each(lua_State *L)
 	it->rows = NULL;
 	it->at = 0;
 	luaL_setmetatable(L, ITER_MT);
-	it->rows = rows_ref((struct rows *)rows_of(u));
+	it->rows = rows_ref((struct rows *)all_rows(L, u));
 	lua_getiuservalue(L, 1, 1);
 	lua_pushcclosure(L, each_next, 2);
 	return 1;
@@ -243,7 +273,7 @@ table_each(lua_State *L)
 static int
 table_len(lua_State *L)
 {
-	lua_pushinteger(L, (lua_Integer)rows_count(rows_of(check(L, "#table"))));
+	lua_pushinteger(L, (lua_Integer)rows_count(all_rows(L, check(L, "#table"))));
 	return 1;
 }
 
@@ -260,9 +290,9 @@ table_index(lua_State *L)
 	if (strcmp(key, "name") == 0)
 		lua_pushstring(L, table_conf(u->t)->name);
 	else if (strcmp(key, "version") == 0)
-		lua_pushinteger(L, (lua_Integer)rows_version(rows_of(u)));
+		lua_pushinteger(L, (lua_Integer)rows_version(all_rows(L, u)));
 	else if (strcmp(key, "hash") == 0)
-		lua_pushstring(L, rows_hash(rows_of(u)));
+		lua_pushstring(L, rows_hash(all_rows(L, u)));
 	else
 		return policy_unknown_field(L, "gw.table", key, names);
 	return 1;

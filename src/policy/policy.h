@@ -157,6 +157,7 @@ void policy_bundle_unref(struct policy_bundle *b);
 const char *policy_bundle_id(const struct policy_bundle *b);	/* 64 hex digits */
 struct data;
 struct data *policy_bundle_data(const struct policy_bundle *b);	/* its tables (data/data.h); borrowed */
+struct tls_client *policy_bundle_tls(const struct policy_bundle *b);	/* for gw.http; NULL without; borrowed */
 /* Loads in a fresh state, as a worker would, and reports every problem, one a line: unknown hooks
  * with the nearest name, handlers without names, unknown routes and grants, verdicts that a hook
  * does not take (constant ones), writes to upvalues. False when there is an error; warnings are in
@@ -177,6 +178,8 @@ struct policy_services {
 	struct store *store;		/* gw.kv */
 	struct mailbox *mb;		/* where the store's answers go: this thread's */
 	struct sts_finder *sts;		/* gw.sts */
+	struct pool *pool;		/* gw.sql, and tables of SQLite; answers come to mb, too */
+	struct node *node;		/* gw.rate, gw.counter; NULL: the engine has one of its own */
 };
 void policy_use(struct policy *p, const struct policy_services *s);
 /* Compiles the bundle in a fresh Lua state and runs it. On error the running generation is
