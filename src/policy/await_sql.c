@@ -198,7 +198,8 @@ set_param(lua_State *L, struct sql_value *v, int arg)
 			p = obj_domain_peek(L, arg, &n);
 	}
 	v->kind = SQL_TEXT;
-	v->text.p = xstrndup(p, n);
+	v->text.p = xmalloc(n + 1);
+	memcpy(v->text.p, p, n);
 	v->text.n = n;
 }
 

@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,8 @@ CONFIG = """return gw.config {
     portal   = { via = "127.0.0.1:2505", tls = "verify", names = "portal.acme.example" },
     internet = { via = "mx" },
   },
-  policy    = { load = "policy.lua", network = { dns = true } },
+  policy    = { load = "policy.lua", network = { dns = true, http = "https://cmdb.acme.example/" } },
+  databases = { crm = { file = "crm.db" } },
   tables    = {
     partners = { csv = "partners.csv", key = "domain", columns = { domain = "pattern", level = "level", names = "list" } },
     people   = { json = "people.json", key = "who", index = "dept" },
@@ -141,6 +143,9 @@ def check_gateway(b, directory, cert, key):
 def surround(directory):
     for name, content in {"gateway.lua": CONFIG, **DATA}.items():
         write(directory, name, content)
+    with sqlite3.connect(os.path.join(directory, "crm.db")) as db:
+        db.execute("create table customers (domain text, status text)")
+    db.close()
 
 
 def check_policy(b, directory, text, want):
