@@ -514,6 +514,7 @@ conf_check_files(struct reader *r)
 	check_readable(r, "tls.ca_file", c->tls.ca_file);
 	check_readable(r, "tls.sts_ca_file", c->tls.sts_ca_file);
 	check_readable(r, "tlsrpt.ca_file", c->tlsrpt.ca_file);
+	check_readable(r, "policy.network.http_ca_file", c->policy.http_ca_file);
 	check_dkim(r);
 	check_readable(r, "dns.anchor", c->dns.anchor);
 	for (size_t i = 0; i < c->nroutes; i++) {

@@ -79,6 +79,29 @@ struct conf_stub {
 	char **servers;		/* NULL-terminated */
 	bool insecure;
 };
+enum column_type { COLUMN_TEXT, COLUMN_INTEGER, COLUMN_NUMBER, COLUMN_BOOLEAN, COLUMN_LIST, COLUMN_DOMAIN,
+	COLUMN_PATTERN, COLUMN_ADDRESS, COLUMN_LEVEL, COLUMN_DATE, COLUMN_DURATION };
+struct conf_column {
+	char *name;
+	enum column_type type;
+};
+struct conf_table {		/* tables; one of the files is given */
+	char *name;
+	char *csv, *cdb, *json, *sqlite;	/* absolute paths */
+	char *query;			/* sqlite: the row of ?1 */
+	char *key;			/* column; NULL: the first */
+	struct conf_column *columns;	/* those with a type of their own */
+	size_t ncolumns;
+	char **index;			/* columns that find() may ask for */
+	size_t nindex;
+	int watch;
+};
+struct conf_database {		/* databases */
+	char *name, *file;
+	int64_t timeout_ms;
+	unsigned max_rows;
+	uint64_t max_bytes;
+};
 struct conf_level {		/* policy.levels */
 	char *handler;
 	int level;		/* POLICY_ADVISORY ... (policy.h) */
@@ -134,6 +157,10 @@ struct conf {
 	size_t ndomains;
 	struct route **routes;
 	size_t nroutes;
+	struct conf_table *tables;	/* sorted by name */
+	size_t ntables;
+	struct conf_database *databases;	/* sorted by name */
+	size_t ndatabases;
 	struct {
 		char *path;
 		int64_t max_age_ms, hold_unmet_ms, delay_notice_ms, notice_max_age_ms;
@@ -170,6 +197,9 @@ struct conf {
 		uint64_t instructions, memory;
 		int64_t wall_ms;
 		bool dns;
+		char **http;		/* "https://cmdb.acme.example:443/api": what a URL begins with */
+		size_t nhttp;
+		char *http_ca_file;	/* NULL: as tls.ca_file */
 		int64_t drain_ms;		/* how long sessions of an old generation may go on */
 		unsigned errors_per_minute;	/* of a handler, more are too many; 0: never */
 		bool auto_rollback;

@@ -31,6 +31,7 @@ enum setting_type {
 	T_VERSION, T_WORKERS,
 	T_TEXT, T_TEXTS,	/* a text or a list of them, checked by `kind` */
 	T_HTTP, T_SECRET, T_NETS, T_NETWORKS, T_STUBS, T_LEVELS, T_OPTIONS, T_VIA, T_RELAXES, T_DATE,
+	T_COLUMNS,
 	T_TYPES
 };
 #define S_REQUIRED 1u	/* missing is an error */
@@ -67,6 +68,7 @@ struct setting {
 extern const struct setting conf_schema[];
 extern const size_t conf_schema_n;
 extern const char *const conf_level_names[];	/* enum tls_level */
+extern const char *const conf_column_types[];	/* enum column_type */
 extern const char *const conf_handler_levels[];	/* POLICY_ADVISORY ... */
 /* The part of s->path below `prefix` when it is directly below, else NULL. */
 const char *setting_below(const struct setting *s, const char *prefix);
@@ -133,6 +135,9 @@ void options_fini(const struct setting *s, void *base);
 bool via_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *via_get(const struct setting *s, const void *base);
 void via_fini(const struct setting *s, void *base);
+bool columns_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
+json_t *columns_get(const struct setting *s, const void *base);
+void columns_fini(const struct setting *s, void *base);
 bool relaxes_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *relaxes_get(const struct setting *s, const void *base);
 bool date_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
@@ -141,7 +146,7 @@ json_t *date_get(const struct setting *s, const void *base);
 /* ---- Values ---- */
 extern const struct text_kind kind_plain, kind_path, kind_host, kind_domain, kind_pattern,
     kind_mailbox, kind_from, kind_language, kind_pin, kind_ip, kind_server, kind_bind, kind_name,
-    kind_field, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
+    kind_field, kind_column, kind_origin, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
 /* A text or a list of them to a NULL-terminated list; false with the problem told. */
 bool read_texts(struct reader *r, const struct text_kind *k, const json_t *v, char ***out,
     size_t *n_out);
@@ -163,6 +168,7 @@ void listener_after(struct reader *r, void *item, const json_t *given);
 void route_after(struct reader *r, void *item, const json_t *given);
 void grant_after(struct reader *r, void *item, const json_t *given);
 void tlsrpt_after(struct reader *r, void *base, const json_t *given);
+void table_after(struct reader *r, void *item, const json_t *given);
 void tls_after(struct reader *r, void *base, const json_t *given);
 void sts_after(struct reader *r, void *item, const json_t *given);
 void conf_check_sts(struct reader *r);

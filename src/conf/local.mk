@@ -11,6 +11,7 @@ libsallyport_a_SOURCES += \
 	src/conf/schema.c \
 	src/conf/special.c \
 	src/conf/sts.c \
+	src/conf/tables.c \
 	src/conf/types.c \
 	src/conf/values.c
 

@@ -20,6 +20,10 @@ enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR 
 
 const char *const conf_level_names[] = { "may", "encrypt", "verify", "secure", "requiretls", NULL };
 const char *const conf_handler_levels[] = { "advisory", "normal", "mandatory", NULL };
+const char *const conf_column_types[] = { [COLUMN_TEXT] = "text", [COLUMN_INTEGER] = "integer",
+	[COLUMN_NUMBER] = "number", [COLUMN_BOOLEAN] = "boolean", [COLUMN_LIST] = "list", [COLUMN_DOMAIN] = "domain",
+	[COLUMN_PATTERN] = "pattern", [COLUMN_ADDRESS] = "address", [COLUMN_LEVEL] = "level", [COLUMN_DATE] = "date",
+	[COLUMN_DURATION] = "duration", NULL };
 const char *const conf_sts_modes[] = { [STS_NONE] = "none", [STS_TESTING] = "testing",
 	[STS_ENFORCE] = "enforce", NULL };
 
@@ -238,8 +242,41 @@ const struct setting conf_schema[] = {
 { "routes.*.auth", T_REFUSED, NULL,
   .text = "SMTP AUTH is not available in this version; remove this setting" },
 
-{ "tables", T_REFUSED, NULL,
-  .text = "data tables are not available in this version; remove this section" },
+{ "tables", T_MAP, NULL, ITEMS(conf, tables, ntables, conf_table), .after = table_after,
+  .text = "What policies look up with gw.table; each has a name of your choice, and one of csv, cdb, json and "
+	  "sqlite. All but sqlite is kept in memory: at most 64 MiB and a million rows each." },
+{ "tables.*.csv", T_TEXT, NULL, .kind = &kind_path, AT(conf_table, csv),
+  .text = "CSV file (RFC 4180) in UTF-8; its first line names the columns." },
+{ "tables.*.cdb", T_TEXT, NULL, .kind = &kind_path, AT(conf_table, cdb),
+  .text = "CDB file, with the columns key and value." },
+{ "tables.*.json", T_TEXT, NULL, .kind = &kind_path, AT(conf_table, json),
+  .text = "JSON file: a list of objects, or an object of objects whose names become the column key." },
+{ "tables.*.sqlite", T_TEXT, NULL, .kind = &kind_path, AT(conf_table, sqlite),
+  .text = "SQLite database, which is asked query each time, read-only; get() then waits." },
+{ "tables.*.query", T_TEXT, NULL, .kind = &kind_plain, AT(conf_table, query),
+  .text = "With sqlite: the statement; ?1 is the key: \"select dept from people where addr = ?1\"." },
+{ "tables.*.key", T_TEXT, "(the first column; key with cdb and json)", .kind = &kind_column, AT(conf_table, key),
+  .text = "The column that get() looks in. In csv and json no two rows may have the same." },
+{ "tables.*.columns", T_COLUMNS, NULL, ATN(conf_table, columns, ncolumns), .choices = conf_column_types,
+  .text = "Types of columns, checked when the file is read: { level = \"level\", names = \"list\", until = \"date\" }; "
+	  "text, integer, number, boolean, list (of words), domain, pattern (as domains.*.match), address, level (of TLS), "
+	  "date, duration." },
+{ "tables.*.index", T_TEXTS, NULL, .kind = &kind_column, ATN(conf_table, index, nindex),
+  .text = "Further columns that find() may look in." },
+{ "tables.*.reload", T_CHOICE, "\"config\"", WORDS("config", "watch"), AT(conf_table, watch),
+  .text = "When the file is read again: config: with the configuration; watch: also when it has changed. Put a new "
+	  "file in its place with rename, or it may be read half written." },
+
+{ "databases", T_MAP, NULL, ITEMS(conf, databases, ndatabases, conf_database),
+  .text = "SQLite databases that policies may read with gw.sql; each has a name of your choice." },
+{ "databases.*.file", T_TEXT, NULL, .kind = &kind_path, AT(conf_database, file), .flags = S_REQUIRED,
+  .text = "The database. It is only read; one in WAL mode needs its -shm file, which another program has open." },
+{ "databases.*.timeout", T_DURATION, "\"2s\"", .min = 10, .max = 30 * SECOND, AT(conf_database, timeout_ms),
+  .text = "How long a query may take as a whole." },
+{ "databases.*.max_rows", T_NUMBER, "1000", .min = 1, .max = 10000, AT(conf_database, max_rows),
+  .text = "The most rows of an answer; with more it is an error." },
+{ "databases.*.max_bytes", T_SIZE, "\"1M\"", .min = KIB, .max = 4 * MIB, AT(conf_database, max_bytes),
+  .text = "The same for its size." },
 
 { "queue", T_SECTION, NULL, .text = "Mail that waits." },
 { "queue.path", T_TEXT, "(queue.db in service.state)", .kind = &kind_path, AT(conf, queue.path),
@@ -392,8 +429,11 @@ const struct setting conf_schema[] = {
   .text = "Memory of one worker's Lua state." },
 { "policy.network", T_SECTION, NULL, .text = "What policies may reach." },
 { "policy.network.dns", T_BOOL, "false", AT(conf, policy.dns), .text = "DNS look-ups." },
-{ "policy.network.http", T_REFUSED, NULL,
-  .text = "HTTP calls from policies are not available in this version; remove this setting" },
+{ "policy.network.http", T_TEXTS, NULL, .kind = &kind_origin, ATN(conf, policy.http, policy.nhttp),
+  .text = "What URLs of gw.http may begin with: \"https://cmdb.acme.example/\", "
+	  "\"https://hr.acme.example:8443/api/\"; the host is a name." },
+{ "policy.network.http_ca_file", T_TEXT, "(as tls.trust)", .kind = &kind_path, AT(conf, policy.http_ca_file),
+  .text = "PEM file with the only authorities that those servers are trusted by." },
 { "policy.drain", T_DURATION, "\"10m\"", .max = 7 * DAY, AT(conf, policy.drain_ms),
   .text = "How long sessions may go on that began with a generation which is not active any more; then they get "
 	  "421 after the command that is under way." },

@@ -410,4 +410,5 @@ const struct type_ops conf_types[T_TYPES] = {
 	[T_VIA] = { "\"mx\" or list of hosts", via_set, via_get, via_fini },
 	[T_RELAXES] = { "choice", relaxes_set, relaxes_get, NULL },
 	[T_DATE] = { "date", date_set, date_get, NULL },
+	[T_COLUMNS] = { "columns with a type each", columns_set, columns_get, columns_fini },
 };

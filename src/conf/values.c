@@ -366,6 +366,36 @@ field_conv(const struct reader *r, const char *text, struct err *err)
 	return xstrdup(text);
 }
 
+/* With its port, so that texts can be compared. */
+static char *
+origin_conv(const struct reader *r, const char *text, struct err *err)
+{
+	size_t n = strlen(text), host;
+	struct route_host h = { .port = 0 };
+	char ascii[256], *front, *out = NULL;
+
+	if (strncmp(text, "https://", 8) != 0 || n > 1000 || !utf8_is_harmless(text, n) || strpbrk(text, "?#\\@%*\" ") != NULL ||
+	    strstr(text, "/.") != NULL)
+		return NULL;
+	host = strcspn(text + 8, "/");
+	front = xstrndup(text + 8, host);
+	/* A certificate is for a name. */
+	if (route_host_parse(&h, front, err) && host_to_ascii(ascii, h.host))
+		out = xasprintf("https://%s:%u%s", ascii, h.port == 0 ? 443u : (unsigned)h.port,
+		    text[8 + host] == '\0' ? "/" : text + 8 + host);
+	free(h.host);
+	free(front);
+	return out;
+}
+
+static char *
+column_conv(const struct reader *r, const char *text, struct err *err)
+{
+	size_t n = strlen(text);
+
+	return n > 0 && n <= 64 && utf8_is_harmless(text, n) ? xstrdup(text) : NULL;
+}
+
 /* As it will stand in a TXT record: RFC 8460 section 3 wants ",", "!" and ";" encoded. */
 static char *
 report_uri_conv(const struct reader *r, const char *text, struct err *err)
@@ -409,6 +439,8 @@ KIND(server, "address", "a numeric address such as \"127.0.0.1\" or \"127.0.0.1@
 KIND(bind, "address", "an address such as \"0.0.0.0:25\", \"[::]:25\" or \"unix:PATH\"");
 KIND(name, "name", "a name (letters, digits, \"_\", \"-\", \".\")");
 KIND(field, "header field name", "a header field name");
+KIND(origin, "URL", "the start of a URL such as \"https://cmdb.acme.example/\"");
+KIND(column, "column", "the name of a column");
 KIND(report_uri, "URI", "a URI such as \"mailto:tls-reports@acme.example\" or \"https://acme.example/tls\"");
 const struct text_kind kind_domain = { "domain", "a domain such as \"acme.example\"", host_conv };
 const struct text_kind kind_user = { "user", "a user name", name_conv };

@@ -31,6 +31,7 @@ static const char help[] =
     "  evidence show ID|list        how recipients left the queue\n"
     "  evidence verify              check the hash chain\n"
     "  evidence export              all of it: --json a line a row, --csv for a spreadsheet\n"
+    "  rate list [NAME]             limits of policies, and which keys are near them\n"
     "  seen [DOMAIN]                what domains and their hosts offered, and what is gone\n"
     "  probe DOMAIN                 what would become of mail to it today; sends none\n"
     "  tlsrpt show [DOMAIN]         sessions counted for reports about TLS; --json: the reports\n"
@@ -209,7 +210,7 @@ cli_main(int argc, char **argv)
 		int (*run)(struct cli *);
 	} commands[] = {
 		{ "config", cli_config }, { "policy", cli_policy }, { "queue", cli_queue },
-		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "seen", cli_seen },
+		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "seen", cli_seen }, { "rate", cli_rate },
 		{ "dns-records", cli_records }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
 		{ "tlsrpt", cli_tlsrpt },

@@ -33,6 +33,7 @@ int cli_policy_files(struct cli *c);	/* cli_conf.c: check, options, types */
 int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);
 int cli_probe(struct cli *c);
+int cli_rate(struct cli *c);
 int cli_records(struct cli *c);
 int cli_seen(struct cli *c);
 int cli_status(struct cli *c);

@@ -17,6 +17,7 @@
 
 #include "ctl/ctl_int.h"
 
+#define RATE_KEYS 20		/* that rate list shows */
 #define CLIENTS_MAX 32
 #define IDLE_S 30			/* also what a whole request may take */
 #define OUT_MAX (1u << 20)		/* answers that are not read: no further request is looked at */
@@ -174,6 +175,11 @@ handle(struct client *k, const char *p, size_t n)
 			reply_error(k, err.text, 1);
 	} else if (strncmp(verb, "policy.", 7) == 0) {
 		ask_policy(k, verb, json_object_get(request, "args"));
+	} else if (strcmp(verb, "rate.list") == 0) {
+		const json_t *f = json_object_get(request, "filter"), *limit = json_object_get(f, "limit");
+
+		reply(k, json_pack("{s:b, s:{s:o}}", "ok", 1, "result", "rates", c->ops->rates(c->owner,
+		    json_string_value(json_object_get(f, "name")), limit == NULL ? RATE_KEYS : (size_t)json_integer_value(limit))));
 	} else {
 		ask_store(k, request);
 	}

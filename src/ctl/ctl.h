@@ -32,6 +32,8 @@ struct ctl_ops {
 	 * NULL. */
 	json_t *(*policy)(void *owner, const char *verb, const json_t *args, const char *by, struct err *err,
 	    int *exit_status);
+	/* Limits of policies: all, or those of this name, with so many keys each. A new reference. */
+	json_t *(*rates)(void *owner, const char *name, size_t keys);
 };
 struct ctl_conf {
 	const char *socket_path;	/* its directory is made 0700 */

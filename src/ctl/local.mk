@@ -5,6 +5,7 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli_policy.c \
 	src/ctl/cli_probe.c \
 	src/ctl/cli_queue.c \
+	src/ctl/cli_rate.c \
 	src/ctl/cli_records.c \
 	src/ctl/cli_seen.c \
 	src/ctl/cli_show.c \

@@ -15,12 +15,18 @@
 #endif
 
 #include "ctl/ctl.h"
+#include "data/data.h"
+#include "data/pool.h"
+#include "data/rate.h"
 #include "gateway/confine.h"
 #include "gateway/gateway_int.h"
 #include "gateway/generations.h"
 #include "gateway/privileges.h"
 #include "gateway/resolver.h"
 
+#define LOOK_MS 500		/* how often files of tables are looked at */
+#define DATA_THREADS 4
+#define DATA_JOBS_MAX 4000
 #define STOP_MS 8000		/* with its fini, which has 5 s */
 
 struct daemon {
@@ -41,7 +47,10 @@ struct daemon {
 	struct web *web;		/* NULL without sts_serve.bind */
 	int web_fds[CONF_STS_BINDS];
 	struct ctl *ctl;
-	struct event *signals[4], *hourly;
+	struct event *signals[4], *hourly, *look;
+	struct pool *pool;		/* for what would make others wait */
+	struct node *node;
+	atomic_bool is_looking;		/* at the files of tables */
 	int64_t started_ms;
 	bool store_started, stop_asked;
 	struct { char files[80], calls[80]; } confined;
@@ -80,6 +89,85 @@ on_hour(evutil_socket_t fd, short what, void *arg)
 			log_error("certificate has expired", LOG_S("listener", c->listeners[i].name));
 	if (tls_server_has_expired(sts_pages_tls(d->setup->pages)))
 		log_error("certificate has expired", LOG_S("listener", "sts_serve"));
+}
+
+/* ---- Tables that are watched ---- */
+
+struct look {
+	struct job job;
+	struct data *data;
+	atomic_bool *is_looking;
+};
+
+static void
+look_at_tables(struct job *j, unsigned thread)
+{
+	struct look *l = (struct look *)j;
+
+	data_look(l->data);
+	data_unref(l->data);
+	atomic_store(l->is_looking, false);
+	free(l);
+}
+
+static void
+on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct data *data = policy_bundle_data(d->setup->bundle);
+	struct look *l;
+
+	if (d->pool == NULL || !data_is_watched(data) || atomic_exchange(&d->is_looking, true))
+		return;
+	l = xcalloc(1, sizeof *l);
+	l->job.work = look_at_tables;
+	l->data = data_ref(data);
+	l->is_looking = &d->is_looking;
+	if (pool_do(d->pool, &l->job))
+		return;
+	data_unref(l->data);
+	atomic_store(&d->is_looking, false);
+	free(l);
+}
+
+static void
+counter_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	const char *name;
+	char label[96];
+	int64_t value;
+
+	for (size_t i = 0; counter_at(d->node, i, &name, &value); i++) {
+		const struct ctl_metric m = { "sallyport_policy_counter_total", "What policies count with gw.counter", true,
+			label, (double)value };
+
+		snprintf(label, sizeof label, "name=\"%s\"", name);
+		fn(arg, &m);
+	}
+}
+
+static void
+table_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	const struct data *data = policy_bundle_data(d->setup->bundle);
+	struct data_stats t;
+	char label[128];
+
+	for (size_t i = 0; data_stats(data, i, &t); i++) {
+		const struct ctl_metric m[] = {
+			{ "sallyport_table_rows", "Rows of a data table", false, label, (double)t.rows },
+			{ "sallyport_table_version", "Readings of a data table that were good", false, label,
+			    (double)t.version },
+			{ "sallyport_table_failures_total", "Changed files of data tables that were not taken", true, label,
+			    (double)t.failures },
+			{ "sallyport_table_stale", "1 when the file of a data table is newer, and wrong", false, label,
+			    t.is_stale ? 1 : 0 },
+		};
+
+		snprintf(label, sizeof label, "table=\"%s\"", t.name);
+		for (size_t k = 0; k < NELEMS(m); k++)
+			fn(arg, &m[k]);
+	}
 }
 
 static void
@@ -255,6 +343,8 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 		fn(arg, &all[i]);
 	dns_metrics(d, fn, arg);
 	generations_metrics(d->gens, fn, arg);
+	table_metrics(d, fn, arg);
+	counter_metrics(d, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
 		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
@@ -305,7 +395,13 @@ settle(void *owner)
 	return crew_tell(&((struct daemon *)owner)->crew, ORDER_SETTLE, SETTLE_MS, NULL);
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy };
+static json_t *
+rates(void *owner, const char *name, size_t keys)
+{
+	return rate_list(((struct daemon *)owner)->node, name, keys < RATE_KEYS_SHOWN ? keys : RATE_KEYS_SHOWN);
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy, rates };
 
 /* ---- Start ---- */
 
@@ -454,6 +550,15 @@ list_paths(const struct conf *c, struct confine_paths *p)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)
 		confine_may_read_beside(p, c->policy.load[i]);
+	for (size_t i = 0; i < c->ntables; i++) {
+		confine_may_read_beside(p, c->tables[i].csv);
+		confine_may_read_beside(p, c->tables[i].cdb);
+		confine_may_read_beside(p, c->tables[i].json);
+		confine_may_read_beside(p, c->tables[i].sqlite);
+	}
+	for (size_t i = 0; i < c->ndatabases; i++)
+		confine_may_read_beside(p, c->databases[i].file);
+	confine_may_read_beside(p, c->policy.http_ca_file);
 	confine_may_read_beside(p, c->dns.anchor);
 	confine_may_read(p, c->dsn.templates);
 	confine_may_write(p, c->service.state);
@@ -540,12 +645,18 @@ start(struct daemon *d, struct err *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	log_start();
+	d->node = node_new();
+	d->pool = pool_new(DATA_THREADS, DATA_JOBS_MAX, err);
+	if (d->pool == NULL)
+		return -1;
 	d->sessions = sessions_count_new(sessions_that_fit(c));
 	d->crew.workers = xcalloc(d->crew.n, sizeof(struct worker *));
 	d->worker_mbs = xcalloc(d->crew.n, sizeof(struct mailbox *));
 	for (unsigned i = 0; i < d->crew.n; i++) {
 		d->crew.workers[i] = worker_new(i, d->crew.n, d->store, d->sessions, d->memory);
 		d->crew.workers[i]->all = d->crew.workers;
+		d->crew.workers[i]->pool = d->pool;
+		d->crew.workers[i]->node = d->node;
 		d->worker_mbs[i] = d->crew.workers[i]->mb;
 	}
 	for (unsigned i = 0; i < d->crew.n; i++, d->crew.running++)
@@ -620,9 +731,11 @@ shut_down(struct daemon *d)
 		for (unsigned i = 0; i < d->crew.running; i++)
 			pthread_join(d->crew.workers[i]->thread, NULL);
 	}
+	pool_free(d->pool);		/* its last answers are the workers' to take */
 	for (unsigned i = 0; d->crew.workers != NULL && i < d->crew.n; i++)
 		if (d->crew.workers[i] != NULL)
 			worker_free(d->crew.workers[i]);
+	node_unref(d->node);
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);
@@ -637,6 +750,8 @@ daemon_free(struct daemon *d)
 			event_free(d->signals[i]);
 	if (d->hourly != NULL)
 		event_free(d->hourly);
+	if (d->look != NULL)
+		event_free(d->look);
 	for (unsigned i = 0; d->bound != NULL && i < d->crew.n; i++)
 		free(d->bound[i]);
 	free(d->bound);
@@ -670,7 +785,7 @@ int
 gateway_run(const char *conf_file)
 {
 	static const int sigs[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-	static const struct timeval hour = { 3600, 0 };
+	static const struct timeval hour = { 3600, 0 }, look = { 0, LOOK_MS * 1000 };
 	struct daemon d = { .conf_file = conf_file, .started_ms = clock_wall_ms() };
 	struct err err = { "" };
 	char *errors;
@@ -702,6 +817,8 @@ gateway_run(const char *conf_file)
 	}
 	d.hourly = event_new(d.base, -1, EV_PERSIST, on_hour, &d);
 	event_add(d.hourly, &hour);
+	d.look = event_new(d.base, -1, EV_PERSIST, on_look, &d);
+	event_add(d.look, &look);
 	if (start(&d, &err) != 0) {
 		log_error("cannot start", LOG_S("why", err.text));
 		fprintf(stderr, "sallyportd: %s\n", err.text);

@@ -113,6 +113,8 @@ struct worker {
 	struct deliver *deliver;
 	struct smtp_server *smtp;
 	struct store *store;
+	struct pool *pool;		/* shared, as the next */
+	struct node *node;
 	struct sessions_count *sessions;
 	struct memory *memory;		/* shared, lock-free */
 	bool stressed;			/* many sessions: their commands have less time */

@@ -442,6 +442,13 @@ inited(void *owner, const struct err *err)
 	answer(o);
 }
 
+static void
+use_services(struct worker *w, bool has_store)
+{
+	policy_use(w->policy, &(struct policy_services){ .store = has_store ? w->store : NULL, .mb = w->mb,
+		.sts = w->sts, .pool = w->pool, .node = w->node });
+}
+
 /* Takes o: answered now, or when the policy has been initialised. */
 static void
 load(struct worker *w, struct order *o)
@@ -455,6 +462,7 @@ load(struct worker *w, struct order *o)
 			return;
 		}
 		w->policy = policy_new(w->base, w->dns, w->index);
+		use_services(w, false);
 	}
 	g = xcalloc(1, sizeof *g);
 	g->refs = 1;
@@ -524,7 +532,7 @@ activate(struct worker *w, uint64_t num)
 		w->sts = sts_finder_new(&sts, &err);
 		MUST(w->sts != NULL);
 		/* Not sooner: the store runs only when all workers are ready. */
-		policy_use(w->policy, &(struct policy_services){ .store = w->store, .mb = w->mb, .sts = w->sts });
+		use_services(w, true);
 		env.sts = w->sts;
 		w->deliver = deliver_new(&env);
 		if (w->index == 0) {
@@ -591,6 +599,8 @@ drain(struct worker *w, struct order *o)
 static void
 cut(struct worker *w)
 {
+	struct sts_finder *sts = w->sts;
+
 	if (w->drain_order != NULL) {
 		answer(w->drain_order);
 		w->drain_order = NULL;
@@ -606,10 +616,10 @@ cut(struct worker *w)
 		deliver_free(w->deliver);
 		w->deliver = NULL;
 	}
-	if (w->policy != NULL)
-		policy_use(w->policy, &(struct policy_services){ .store = w->store, .mb = w->mb });
-	sts_finder_free(w->sts);
 	w->sts = NULL;
+	if (w->policy != NULL)
+		use_services(w, true);
+	sts_finder_free(sts);
 }
 
 static void

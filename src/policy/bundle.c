@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/data.h"
+#include "net/net.h"
 #include "policy/policy_int.h"
 
 #define FILE_MAX (1u << 20)
@@ -25,6 +27,8 @@ struct policy_bundle {
 	struct policy_source *v;
 	size_t n, total;
 	char id[65];
+	struct data *data;		/* not part of the id: it changes by itself */
+	struct tls_client *tls;		/* for policy.network.http; NULL */
 };
 
 static void
@@ -176,6 +180,18 @@ make_id(struct policy_bundle *b, const char *config_hash)
 	hex_encode(b->id, md, sizeof md);
 }
 
+static struct tls_client *
+make_tls(const struct conf *conf, struct err *err)
+{
+	struct tls_client_conf tc = { conf->policy.http_ca_file != NULL ? conf->policy.http_ca_file : conf->tls.ca_file,
+		conf->tls.min_version };
+	struct tls_client *tls = tls_client_new(&tc, err);
+
+	if (tls == NULL)
+		err_prefix(err, "policy.network.http_ca_file");
+	return tls;
+}
+
 struct policy_bundle *
 policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 {
@@ -207,7 +223,13 @@ policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 	}
 	free(config);
 	free(lua);
-	if (rc != 0) {
+	if (rc == 0)
+		b->data = data_read((struct conf *)conf, err);	/* shared by count and not changed otherwise */
+	if (rc == 0 && b->data != NULL && conf->policy.nhttp > 0) {
+		b->tls = make_tls(conf, err);
+		rc = b->tls == NULL ? -1 : 0;
+	}
+	if (rc != 0 || b->data == NULL) {
 		policy_bundle_unref(b);
 		return NULL;
 	}
@@ -243,7 +265,21 @@ policy_bundle_unref(struct policy_bundle *b)
 		free(b->v[i].text);
 	}
 	free(b->v);
+	data_unref(b->data);
+	tls_client_unref(b->tls);
 	free(b);
+}
+
+struct tls_client *
+policy_bundle_tls(const struct policy_bundle *b)
+{
+	return b->tls;
+}
+
+struct data *
+policy_bundle_data(const struct policy_bundle *b)
+{
+	return b->data;
 }
 
 const char *

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "data/rate.h"
 #include "policy/policy_int.h"
+#include "web/web.h"
 
 #define POOL_MAX 64
 #define DEFAULT_WALL_MS 10000
@@ -712,6 +714,8 @@ policy_free(struct policy *p)
 			r->wall_timer = NULL;
 		}
 	}
+	web_loop_free(p->http);
+	node_unref(p->own_node);
 	free(p->gens);
 	slots_fini(&p->runs);
 	slots_fini(&p->waits);

@@ -256,6 +256,12 @@ push_json(lua_State *L, const json_t *j, int depth)
 }
 
 void
+policy_json_push(lua_State *L, const json_t *j)
+{
+	push_json(L, j, 0);
+}
+
+void
 policy_json_decode(lua_State *L, const char *p, size_t n)
 {
 	json_error_t e;

@@ -4,7 +4,9 @@ libsallyport_a_SOURCES += \
 	src/policy/await.c \
 	src/policy/await_dns.c \
 	src/policy/await_group.c src/policy/await_group.h \
+	src/policy/await_http.c \
 	src/policy/await_kv.c \
+	src/policy/await_sql.c src/policy/await_sql.h \
 	src/policy/await_sts.c \
 	src/policy/bundle.c \
 	src/policy/change.c \
@@ -17,6 +19,9 @@ libsallyport_a_SOURCES += \
 	src/policy/lib_cidr.c \
 	src/policy/lib_zone.c \
 	src/policy/life.c \
+	src/policy/lua_cache.c \
+	src/policy/lua_rate.c \
+	src/policy/lua_table.c \
 	src/policy/limits.c \
 	src/policy/load.c \
 	src/policy/memo.c \
@@ -53,6 +58,14 @@ tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c tests/unit/pol
 tests_unit_test_policy_lib_LDADD = $(UNIT_LIBS)
 EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua \
 	tests/unit/lib/redact.lua tests/unit/lib/schema.lua tests/unit/lib/template.lua
+check_PROGRAMS += tests/unit/test_policy_data
+TESTS += tests/unit/test_policy_data
+tests_unit_test_policy_data_SOURCES = tests/unit/test_policy_data.c tests/unit/policy_fixture.h tests/unit/unit.h
+tests_unit_test_policy_data_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_sql
+TESTS += tests/unit/test_policy_sql
+tests_unit_test_policy_sql_SOURCES = tests/unit/test_policy_sql.c tests/unit/policy_fixture.h tests/unit/unit.h
+tests_unit_test_policy_sql_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_strmatch
 TESTS += tests/unit/test_policy_strmatch
 tests_unit_test_policy_strmatch_SOURCES = tests/unit/test_policy_strmatch.c tests/unit/unit.h

@@ -15,7 +15,7 @@
 #include "policy/await_group.h"
 #include "policy/objects.h"
 
-#define KEY_MAX 255
+#define KEY_MAX (POLICY_KEY_MAX - 1)
 #define CAPACITY_MAX 100000
 #define MEMO_MT "gw.memo"
 #define EVICT_AT_ONCE 16
@@ -60,9 +60,8 @@ struct memo {
 
 /* ---- Keys ---- */
 
-/* The key at `arg` in octets, by type and value: equal keys are equal octets. */
-static size_t
-read_key(lua_State *L, const struct memo *m, int arg, char dst[KEY_MAX + 1])
+size_t
+policy_key_read(lua_State *L, const char *api, int arg, char dst[POLICY_KEY_MAX])
 {
 	const char *p;
 	size_t n = 0;
@@ -74,25 +73,29 @@ read_key(lua_State *L, const struct memo *m, int arg, char dst[KEY_MAX + 1])
 		return 1;
 	case LUA_TNUMBER:
 		if (lua_isinteger(L, arg) || lua_tointegerx(L, arg, NULL) == lua_tonumber(L, arg))
-			len = snprintf(dst, KEY_MAX + 1, "i%lld", (long long)lua_tointeger(L, arg));
+			len = snprintf(dst, POLICY_KEY_MAX, "i%lld", (long long)lua_tointeger(L, arg));
 		else if (isnan(lua_tonumber(L, arg)))
-			return (size_t)luaL_error(L, "%s: the key is not a number (NaN)", m->name);
+			return (size_t)luaL_error(L, "%s: the key is not a number (NaN)", api);
 		else
-			len = snprintf(dst, KEY_MAX + 1, "n%.17g", lua_tonumber(L, arg));
+			len = snprintf(dst, POLICY_KEY_MAX, "n%.17g", lua_tonumber(L, arg));
 		return (size_t)len;
 	case LUA_TSTRING:
 		p = lua_tolstring(L, arg, &n);
 		dst[0] = 's';
 		break;
 	default:
-		p = obj_domain_peek(L, arg, &n);
-		if (p == NULL)
-			return (size_t)luaL_error(L, "%s: the key is a text, number, boolean or domain, not a %s",
-			    m->name, luaL_typename(L, arg));
 		dst[0] = 'd';
+		p = obj_domain_peek(L, arg, &n);
+		if (p == NULL) {
+			dst[0] = 'a';
+			p = obj_address_peek(L, arg, &n);
+		}
+		if (p == NULL)
+			return (size_t)luaL_error(L, "%s: the key is a text, number, boolean, domain or address, not a %s",
+			    api, luaL_typename(L, arg));
 	}
 	if (n >= KEY_MAX)
-		return (size_t)luaL_error(L, "%s: the key is longer than %d octets", m->name, KEY_MAX - 1);
+		return (size_t)luaL_error(L, "%s: the key is longer than %d octets", api, KEY_MAX - 1);
 	memcpy(dst + 1, p, n);
 	return n + 1;
 }
@@ -391,7 +394,7 @@ call(lua_State *L)
 
 	if (lua_gettop(L) != 1)
 		return luaL_error(L, "%s: takes one key", m->name);
-	n = read_key(L, m, 1, key);
+	n = policy_key_read(L, m->name, 1, key);
 	HASH_FIND(hh, m->entries, key, n, e);
 	if (e != NULL && clock_mono_ms() < e->fresh_until) {
 		TAILQ_REMOVE(&m->used, e, link);

@@ -253,9 +253,6 @@ not_available(lua_State *L)
 static const struct {
 	const char *name, *what;
 } later[] = {
-	{ "table", "tables are" }, { "http", "HTTP requests are" }, { "sql", "SQL queries are" },
-	{ "rate", "rate limits are" },
-	{ "counter", "counters are" }, { "cache", "caches are" },
 	{ "tlsrpt", "TLS reports are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
 	{ "geo", "GeoIP data is" },

@@ -147,7 +147,7 @@ struct policy_subject {
 /* ---- Sources: read once by the main thread, shared by the workers ---- */
 struct policy_bundle;
 /* Reads every file of conf->policy.load, the modules that lie beside gateway.lua in lua/ and the
- * shipped library; no Lua is run. id: SHA-256 over the sorted (path, content hash) of these and
+ * shipped library, and the tables; no Lua is run. id: SHA-256 over the sorted (path, content hash) of these and
  * gateway.lua. One reference. */
 struct policy_bundle *policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err);
 /* Where the shipped library is: LUALIBDIR, or what SALLYPORT_LUADIR says, for a build that is not installed. */
@@ -155,6 +155,9 @@ const char *policy_library_dir(void);
 struct policy_bundle *policy_bundle_ref(struct policy_bundle *b);
 void policy_bundle_unref(struct policy_bundle *b);
 const char *policy_bundle_id(const struct policy_bundle *b);	/* 64 hex digits */
+struct data;
+struct data *policy_bundle_data(const struct policy_bundle *b);	/* its tables (data/data.h); borrowed */
+struct tls_client *policy_bundle_tls(const struct policy_bundle *b);	/* for gw.http; NULL without; borrowed */
 /* Loads in a fresh state, as a worker would, and reports every problem, one a line: unknown hooks
  * with the nearest name, handlers without names, unknown routes and grants, verdicts that a hook
  * does not take (constant ones), writes to upvalues. False when there is an error; warnings are in
@@ -175,6 +178,8 @@ struct policy_services {
 	struct store *store;		/* gw.kv */
 	struct mailbox *mb;		/* where the store's answers go: this thread's */
 	struct sts_finder *sts;		/* gw.sts */
+	struct pool *pool;		/* gw.sql, and tables of SQLite; answers come to mb, too */
+	struct node *node;		/* gw.rate, gw.counter; NULL: the engine has one of its own */
 };
 void policy_use(struct policy *p, const struct policy_services *s);
 /* Compiles the bundle in a fresh Lua state and runs it. On error the running generation is

@@ -23,6 +23,7 @@
 #ifndef POLICY_POLICY_INT_H
 #define POLICY_POLICY_INT_H
 
+#include <jansson.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -348,6 +349,7 @@ struct buf *policy_push_buf(lua_State *L, size_t max_bytes);
 void policy_json_encode(lua_State *L, int idx, struct buf *out);
 /* Pushes one value; raises with the parser's words. null becomes nil. */
 void policy_json_decode(lua_State *L, const char *p, size_t n);
+void policy_json_push(lua_State *L, const json_t *j);	/* j is kept by somebody else */
 
 /* "policy.lua:15" of the innermost Lua function that is a policy's; "" when there is none. */
 void policy_where(lua_State *L, char *dst, size_t size);
@@ -374,6 +376,9 @@ struct policy {
 	struct policy_gen **gens;	/* all that live */
 	size_t ngens;
 	size_t waiting;
+	struct web_loop *http;		/* NULL until somebody asks */
+	struct node *own_node;
+	struct policy_cache *caches;	/* each freed with its last Lua state */
 	bool freeing;
 	size_t finis;			/* under way */
 	bool is_stopping;
@@ -464,6 +469,14 @@ void policy_group_open(lua_State *L);		/* await_group.c */
 void policy_memo_open(lua_State *L);
 void policy_kv_open(lua_State *L);		/* await_kv.c */
 void policy_sts_open(lua_State *L);		/* await_sts.c */
+void policy_table_open(lua_State *L);		/* lua_table.c */
+void policy_sql_open(lua_State *L);		/* await_sql.c */
+void policy_http_open(lua_State *L);		/* await_http.c */
+void policy_rate_open(lua_State *L);		/* lua_rate.c */
+void policy_cache_open(lua_State *L);		/* lua_cache.c */
+/* A key at `arg`, by type and value: equal keys are equal octets, after one for the type. Raises; how many. */
+#define POLICY_KEY_MAX 256
+size_t policy_key_read(lua_State *L, const char *api, int arg, char dst[POLICY_KEY_MAX]);
 void policy_corolib_open(lua_State *L);		/* pushes the sandbox's `coroutine` */
 void policy_sandbox_open(lua_State *L);		/* globals but for gw */
 void policy_sandbox_freeze(lua_State *L);	/* after load */

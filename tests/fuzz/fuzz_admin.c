@@ -209,7 +209,15 @@ policy(void *owner, const char *verb, const json_t *args, const char *by, struct
 	return NULL;
 }
 
-static const struct ctl_ops ops = { metrics, reload, status, settle, policy };
+static json_t *
+rates(void *owner, const char *name, size_t keys)
+{
+	(void)owner, (void)name, (void)keys;
+	return json_array();
+}
+
+static const struct ctl_ops ops = { metrics, reload, status, settle, policy,
+	rates };
 
 static void
 make_ctl(void)

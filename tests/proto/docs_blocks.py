@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -58,9 +59,16 @@ CONFIG = """return gw.config {
     portal   = { via = "127.0.0.1:2505", tls = "verify", names = "portal.acme.example" },
     internet = { via = "mx" },
   },
-  policy    = { load = "policy.lua", network = { dns = true } },
+  policy    = { load = "policy.lua", network = { dns = true, http = "https://cmdb.acme.example/" } },
+  databases = { crm = { file = "crm.db" } },
+  tables    = {
+    partners = { csv = "partners.csv", key = "domain", columns = { domain = "pattern", level = "level", names = "list" } },
+    people   = { json = "people.json", key = "who", index = "dept" },
+  },
 }
 """
+DATA = {"partners.csv": "domain,level,names,until\n*.clinic.example,verify,mx.clinic.example,2027-06-30\n",
+        "people.json": '{ "ann@acme.example": { "dept": "lab" } }\n'}
 
 failed = 0
 
@@ -125,13 +133,23 @@ def check_gateway(b, directory, cert, key):
         shutil.copy(key if "key" in name else cert, os.path.join(directory, name))
     for name in re.findall(r'"([\w./-]+\.lua)"', b.text):
         write(directory, name, "")
+    for name, content in DATA.items():
+        write(directory, name, content)
     write(directory, "gateway.lua", b.text)
     rc, out = program("config", "check", os.path.join(directory, "gateway.lua"))
     report(rc == 0, b.name, out)
 
 
+def surround(directory):
+    for name, content in {"gateway.lua": CONFIG, **DATA}.items():
+        write(directory, name, content)
+    with sqlite3.connect(os.path.join(directory, "crm.db")) as db:
+        db.execute("create table customers (domain text, status text)")
+    db.close()
+
+
 def check_policy(b, directory, text, want):
-    write(directory, "gateway.lua", CONFIG)
+    surround(directory)
     write(directory, "policy.lua", text)
     rc, out = program("policy", "check", directory)
     # A wrong one is wrong for what it says, not for what is around it.
@@ -140,7 +158,7 @@ def check_policy(b, directory, text, want):
 
 
 def check_blocks(work, cert, key):
-    write(work, "gateway.lua", CONFIG)
+    surround(work)
     write(work, "policy.lua", "")
     rc, out = program("policy", "check", work)
     report(rc == 0, "the configuration around the blocks", out)

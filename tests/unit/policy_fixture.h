@@ -51,6 +51,8 @@ static const char fix_gateway[] =
     "    grants = { fax = { relaxes = 'requiretls', to = 'verify', domains = { 'fax.example' },\n"
     "      owner = 'ops@acme.example', expires = '2099-12-31', max_per_day = 9 } } } }\n";
 
+static const char *fix_more = "";	/* further settings: "tables = { ... }," */
+
 static inline void
 fix_write(const char *dir, const char *name, const char *text)
 {
@@ -68,13 +70,15 @@ fix_write(const char *dir, const char *name, const char *text)
 static inline bool
 fix_try(struct fix *f, const char *policy)
 {
-	char dir[] = "policy-test-XXXXXX", file[300], *errors = NULL, *cwd = getcwd(NULL, 0), *gateway;
+	char dir[] = "policy-test-XXXXXX", file[300], *errors = NULL, *cwd = getcwd(NULL, 0), *gateway, *settings;
 
 	memset(f, 0, sizeof *f);
 	fix_log[0] = '\0';
 	log_capture(fix_line, NULL);
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	gateway = xasprintf(fix_gateway, fix_options == NULL ? "{}" : fix_options);
+	settings = xasprintf(fix_gateway, fix_options == NULL ? "{}" : fix_options);
+	gateway = xasprintf("return gw.config { %s%s", fix_more, settings + strlen("return gw.config {"));
+	free(settings);
 	fix_write(dir, "gateway.lua", gateway);
 	free(gateway);
 	fix_write(dir, "policy.lua", policy);

@@ -199,11 +199,26 @@ static const struct wrong_case {
 	{ TLS1 IN "tls = 'mx1', auth = { 'EXTERNAL' }, client_certs = 'off' } }",
 	  "listeners.inbound.auth: EXTERNAL needs client_certs = \"ask\"" },
 	{ TLS1 IN "tls = 'mx1', auth_in_clear = true } }", "listeners.inbound.auth_in_clear: means nothing without auth" },
+	{ "tables = { a = {}, b = { csv = 'x', cdb = 'y' }, c = { csv = 'x', columns = { l = 'levle', m = 'file', n = 1 } } }",
+	  "tables.a: csv, cdb, json or sqlite must say which file it is\n"
+	  "tables.b: only one of csv, cdb, json and sqlite is possible\n"
+	  "tables.c.columns.l: there is no type \"levle\"; did you mean \"level\"?\n"
+	  "tables.c.columns.m: a type such as \"text\", \"integer\", \"list\" or \"domain\" is expected, got text \"file\"\n"
+	  "tables.c.columns.n: a type such as \"text\", \"integer\", \"list\" or \"domain\" is expected, got number 1" },
+	{ "tables = { a = { csv = 'x', reload = 'often', index = { '' } } }",
+	  "tables.a.index[1]: the name of a column is expected, got text \"\"\n"
+	  "tables.a.reload: \"config\" or \"watch\" is expected, got text \"often\"" },
+	{ "tables = { a = { sqlite = 'x' }, b = { csv = 'x', query = 'select' }, c = { sqlite = 'x', query = 'y', key = 'z' } }",
+	  "tables.a: sqlite needs query, a statement with ?1 for the key\n"
+	  "tables.b: query is for sqlite only\n"
+	  "tables.c: key, columns, index and reload mean nothing with sqlite; remove them" },
+	{ "databases = { a = {} }", "databases.a.file: is missing" },
+	{ "policy = { network = { http = { 'http://x.example/', 'https://10.0.0.1/', 'https://x.example/?a', 'https://a@x.example/' } } }",
+	  "policy.network.http[1]: the start of a URL such as \"https://cmdb.acme.example/\" is expected, got text \"http://x.example/\"\n"
+	  "policy.network.http[2]: the start of a URL such as \"https://cmdb.acme.example/\" is expected, got text \"https://10.0.0.1/\"\n"
+	  "policy.network.http[3]: the start of a URL such as \"https://cmdb.acme.example/\" is expected, got text \"https://x.example/?a\"\n"
+	  "policy.network.http[4]: the start of a URL such as \"https://cmdb.acme.example/\" is expected, got text \"https://a@x.example/\"" },
 	/* later versions */
-	{ "tables = { partners = { csv = 'x' } }",
-	  "tables: data tables are not available in this version; remove this section" },
-	{ "policy = { network = { http = { 'https://x.example/' } } }", "policy.network.http: "
-	  "HTTP calls from policies are not available in this version; remove this setting" },
 	{ "policy = { canary = {} }",
 	  "policy.canary: canaries are begun with sallyport policy canary; remove this setting" },
 	{ "canary = { percent = 5 }",

@@ -251,7 +251,7 @@ static const struct load_case {
 	{ "clock", "gw.now()", "gw.now: not while the policy is being loaded" },
 	{ "random", "math.random(5)", "gw.random: not while" },
 	{ "network", "gw.dns.mx('x.example')", "gw.dns.mx: not while" },
-	{ "tables", "gw.table 'partners'", "gw.table: tables are not available in this version" },
+	{ "tables", "gw.table 'partners'", "gw.table: the configuration has no table 'partners'" },
 	{ "http", "gw.http {}", "gw.http: HTTP requests are not available in this version" },
 	{ "no module", "require 'no.such'", "there is no module 'no.such'" },
 	{ "module cycle", "require 'cycle'", "module 'cycle' requires itself" },
