@@ -12,6 +12,10 @@ struct cli {
 	bool conf_named;		/* by -c, not by default */
 	uint16_t port;			/* --port; 0 not given */
 	bool json, dry_run, csv, check;
+	bool tap, coverage;		/* policy test */
+	double least;			/* --coverage=PERCENT; -1 not given */
+	uint64_t seed;
+	const char *only, *junit;
 	const char *reason, *level;
 	json_t *filter;
 	json_t *args;			/* of a policy command */
