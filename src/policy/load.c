@@ -397,7 +397,7 @@ policy_gen_bare(struct policy *p, struct policy_bundle *b, struct conf *conf, st
 		g->load_run->root.co = g->L;
 		g->loading = true;
 	}
-	if (g->L == NULL || !protected(g, set_up, NULL, err)) {
+	if (g->L == NULL || !policy_protected(g, set_up, NULL, err)) {
 		policy_gen_unref(g);
 		return NULL;
 	}
