@@ -471,6 +471,8 @@ load(struct worker *w, struct order *o)
 			return;
 		}
 		w->policy = policy_new(w->base, w->dns, w->index);
+		if (w->edges != NULL && w->edges->made != NULL)
+			w->edges->made(w->edges->owner, w->policy);
 	}
 	g = xcalloc(1, sizeof *g);
 	g->refs = 1;

@@ -168,6 +168,24 @@ policy_observe(struct policy *p, policy_seen_fn *fn, void *owner)
 	p->seen_owner = owner;
 }
 
+void
+policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner)
+{
+	p->lines = fn;
+	p->lines_owner = owner;
+}
+
+void
+policy_each_handler(const struct policy_gen *g, void (*fn)(void *owner, const char *name, const char *where,
+    bool is_rule, uint64_t hits), void *owner)
+{
+	for (size_t i = 0; i < g->nhandlers; i++) {
+		const struct handler *h = g->handlers[i];
+
+		fn(owner, h->name, h->where, h->rule != NULL, h->hits);
+	}
+}
+
 /* ---- Failing ---- */
 
 static void

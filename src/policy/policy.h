@@ -233,6 +233,15 @@ struct policy_seen {
 typedef void policy_seen_fn(void *owner, const struct policy_seen *seen);
 void policy_observe(struct policy *p, policy_seen_fn *fn, void *owner);	/* NULL: nobody */
 
+/* Told of each line of Lua that runs, the loading of files included; `source` is "policy.lua". It costs. */
+typedef void policy_line_fn(void *owner, const char *source, int line);
+void policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner);
+/* Each line of a bundle's own files that holds code, in no order; false when a file does not compile. */
+bool policy_code_lines(const struct policy_bundle *b, policy_line_fn *fn, void *owner);
+/* Each handler and rule of a generation, in order of registration: how often it ran. */
+void policy_each_handler(const struct policy_gen *g, void (*fn)(void *owner, const char *name, const char *where,
+    bool is_rule, uint64_t hits), void *owner);
+
 struct policy_stats {
 	uint64_t calls, errors, limits, waiting, stale_tickets;
 	uint64_t in_flight;		/* what the waiting ones wait for */

@@ -383,6 +383,8 @@ struct policy {
 	struct policy_stats stats;
 	policy_seen_fn *seen;		/* policy_observe's; NULL */
 	void *seen_owner;
+	policy_line_fn *lines;		/* policy_watch_lines's; NULL */
+	void *lines_owner;
 };
 struct policy_source {
 	char *path;			/* "policy.lua", "lua/x.lua", "<lib>/gw/x.lua": the chunk name */

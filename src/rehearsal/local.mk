@@ -1,6 +1,7 @@
 libsallyport_a_SOURCES += \
 	src/rehearsal/book.c \
 	src/rehearsal/bundle.c \
+	src/rehearsal/cover.c \
 	src/rehearsal/guest.c \
 	src/rehearsal/peer.c \
 	src/rehearsal/sync.c \

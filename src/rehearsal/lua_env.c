@@ -27,6 +27,8 @@ env_close(struct env *e)
 {
 	if (e == NULL || e->w == NULL)
 		return;
+	if (runner->cover != NULL)
+		cover_take(runner->cover, world_generation(e->w));
 	world_free(e->w);
 	e->w = NULL;
 	if (runner->env == e)
@@ -72,7 +74,8 @@ static int
 t_env(lua_State *L)
 {
 	static const char *const fields[] = { "bundle", "now", "config", "seed", NULL };
-	struct world_conf wc = { .seed = runner->tc->seed, .seen = runner_seen };
+	struct world_conf wc = { .seed = runner->tc->seed, .lines = runner->cover == NULL ? NULL : cover_line,
+		.lines_owner = runner->cover };
 	const char *now, *overtext = NULL;
 	struct conf *conf;
 	struct err err = { "" };

@@ -33,7 +33,13 @@ struct runner {
 	struct cover *cover;
 };
 extern struct runner *runner;
-void runner_seen(void *owner, const struct policy_seen *s);	/* for coverage */
+/* ---- cover.c: what tests reached ---- */
+struct cover *cover_new(const struct policy_bundle *b);
+void cover_free(struct cover *c);
+policy_line_fn cover_line;
+void cover_take(struct cover *c, const struct policy_gen *g);	/* how often its handlers ran */
+/* Prints, as comments of TAP if `tap`. Percent of lines that were reached. */
+double cover_print(const struct cover *c, bool tap);
 
 /* Raises unless the env at `arg` is alive. */
 struct env *check_env(lua_State *L, int arg);

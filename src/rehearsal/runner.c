@@ -16,11 +16,6 @@
 
 struct runner *runner;
 
-void
-runner_seen(void *owner, const struct policy_seen *s)
-{
-}
-
 /* ---- Files ---- */
 
 static int
@@ -245,12 +240,15 @@ prepare(struct runner *r)
 	}
 	r->base = event_base_new();
 	r->policy = policy_new(r->base, NULL, 0);
+	if (r->tc->coverage)
+		r->cover = cover_new(r->bundle);
 	return true;
 }
 
 static void
 finish(struct runner *r)
 {
+	cover_free(r->cover);
 	policy_free(r->policy);
 	if (r->base != NULL)
 		event_base_free(r->base);
@@ -294,6 +292,10 @@ rehearsal_test(const struct test_conf *tc)
 		}
 		bad = tc->tap ? print_tap() : print_plain();
 		rc = bad > 0 || (tc->junit != NULL && write_junit(tc->junit, bad) != 0) ? 1 : 0;
+		if (r.cover != NULL && cover_print(r.cover, tc->tap) + 1e-9 < tc->least) {
+			fprintf(stderr, "sallyport: less than %g %% of the lines were reached\n", tc->least);
+			rc = 1;
+		}
 		if (r.nresults == 0)
 			fprintf(stderr, "sallyport: no test was run\n");
 		if (r.nresults == 0)

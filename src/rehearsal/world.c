@@ -127,8 +127,6 @@ on_seen(void *owner, const struct policy_seen *s)
 	char added[256] = "";
 	struct seen *n;
 
-	if (w->wc.seen != NULL)
-		w->wc.seen(w->wc.seen_owner, s);
 	w->seen = xrealloc(w->seen, (w->nseen + 1) * sizeof *w->seen);
 	n = &w->seen[w->nseen++];
 	if (s->added != 0)
@@ -219,6 +217,16 @@ keeps(void *owner, struct msg *msg, const struct store_rcpt_state *states, const
 	*w->kept_end = k;
 	w->kept_end = &k->next;
 	return true;
+}
+
+static void
+made(void *owner, struct policy *p)
+{
+	struct world *w = owner;
+
+	policy_observe(p, on_seen, w);
+	if (w->wc.lines != NULL)
+		policy_watch_lines(p, w->wc.lines, w->wc.lines_owner);
 }
 
 static void
@@ -539,7 +547,6 @@ load(struct world *w, struct err *err)
 		*err = o.err;
 		return -1;
 	}
-	policy_observe(w->worker->policy, on_seen, w);
 	o = (struct order){ .what = ORDER_ACTIVATE };
 	MUST(order(w, &o) != NULL);
 	return 0;
@@ -611,7 +618,7 @@ world_new(struct conf *conf, const struct world_conf *wc, struct err *err)
 	w->book = book_new();
 	w->dns = (struct dns_fixture){ book_look, w->book };
 	w->sts = (struct sts_fixture){ book_fetch, w->book };
-	w->edges = (struct worker_edges){ &w->dns, &w->sts, keeps, w };
+	w->edges = (struct worker_edges){ &w->dns, &w->sts, made, keeps, w };
 	w->stage = (struct net_stage){ peer_connect, stage_handshake, w };
 	pthread_mutex_init(&w->log_lock, NULL);
 	buf_init(&w->log, LOG_MAX);

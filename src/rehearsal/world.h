@@ -153,8 +153,8 @@ struct seen {				/* one handler call, kept */
 struct world_conf {
 	int64_t now_ms;			/* wall */
 	uint64_t seed;
-	policy_seen_fn *seen;		/* also told of handlers; may be NULL */
-	void *seen_owner;
+	policy_line_fn *lines;		/* told of lines that run; NULL: nobody */
+	void *lines_owner;
 };
 /* Takes `conf`, on failure too. One world at a time in a process. */
 struct world *world_new(struct conf *conf, const struct world_conf *wc, struct err *err);
