@@ -12,10 +12,6 @@ struct cli {
 	bool conf_named;		/* by -c, not by default */
 	uint16_t port;			/* --port; 0 not given */
 	bool json, dry_run, csv, check;
-	bool tap, coverage;		/* policy test */
-	double least;			/* --coverage=PERCENT; -1 not given */
-	uint64_t seed;
-	const char *only, *junit;
 	const char *reason, *level;
 	json_t *filter;
 	json_t *args;			/* of a policy command */
@@ -41,6 +37,8 @@ int cli_records(struct cli *c);
 int cli_seen(struct cli *c);
 int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
+/* policy test and its like (cli_rehearse.c), which have options of their own. -1: it is none of them. */
+int cli_rehearse(int argc, char **argv);
 int cli_usage(const char *why);
 void cli_print_json(const json_t *j);
 

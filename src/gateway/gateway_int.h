@@ -60,7 +60,7 @@ unsigned sessions_now(const struct sessions_count *c);
 struct generations;
 struct gen_shared {
 	atomic_int refs;
-	struct generations *to;		/* where failures are told */
+	struct generations *to;		/* where failures are told; without `mb` nowhere */
 	struct mailbox *mb;
 	uint64_t num;
 	char id[13];

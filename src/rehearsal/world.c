@@ -40,6 +40,7 @@ struct kept {				/* queued mail that is not to be delivered yet */
 struct world {
 	char dir[64];
 	struct setup *setup;
+	struct gen_shared *shared;
 	struct store *store;
 	struct sessions_count *sessions;
 	struct memory *memory;
@@ -537,7 +538,13 @@ order(struct world *w, struct order *o)
 static int
 load(struct world *w, struct err *err)
 {
-	struct order o = { .what = ORDER_LOAD, .setup = setup_ref(w->setup) };
+	struct order o = { .what = ORDER_LOAD, .setup = setup_ref(w->setup), .num = 1, .reason = "test" };
+
+	w->shared = xcalloc(1, sizeof *w->shared);
+	atomic_init(&w->shared->refs, 1);
+	w->shared->num = 1;
+	snprintf(w->shared->id, sizeof w->shared->id, "%.12s", policy_bundle_id(w->setup->bundle));
+	o.shared = w->shared;
 
 	if (order(w, &o) == NULL) {
 		err_set(err, "the policy's init does not come to an end");
@@ -547,7 +554,7 @@ load(struct world *w, struct err *err)
 		*err = o.err;
 		return -1;
 	}
-	o = (struct order){ .what = ORDER_ACTIVATE };
+	o = (struct order){ .what = ORDER_ACTIVATE, .num = 1 };
 	MUST(order(w, &o) != NULL);
 	return 0;
 }
@@ -581,7 +588,7 @@ build(struct world *w, struct conf *conf, struct err *err)
 	char *errors = NULL;
 
 	tame(w, conf);
-	w->setup = setup_of(conf, &errors);
+	w->setup = setup_of(conf, NULL, &errors);
 	if (w->setup == NULL) {
 		err_set(err, "%s", errors == NULL ? "?" : errors);
 		free(errors);
@@ -687,6 +694,7 @@ world_free(struct world *w)
 	if (w->memory != NULL)
 		memory_free(w->memory);
 	setup_unref(w->setup);
+	gen_shared_unref(w->shared);
 	peers_free(w);
 	guests_free(w);
 	for (size_t i = 0; i < w->nnotices; i++)
