@@ -14,7 +14,7 @@
 #define TEXT_MAX (256u << 10)
 
 /* Lua 5.4 opcodes and instruction fields (lopcodes.h is not installed). */
-enum { OP_GETUPVAL = 9, OP_SETUPVAL = 10, OP_GETTABUP = 11, OP_GETFIELD = 14, OP_SETFIELD = 18 };
+enum { OP_GETUPVAL = 9, OP_SETUPVAL = 10, OP_GETTABUP = 11, OP_GETFIELD = 14, OP_SETFIELD = 18, OP_VARARGPREP = 81 };
 #define INS_OP(i) ((i) & 127)
 #define INS_A(i) ((i) >> 7 & 255)
 #define INS_K(i) ((i) >> 15 & 1)
@@ -470,7 +470,8 @@ policy_check(const struct policy_bundle *b, const struct conf *conf, char **text
 static void
 tell_lines(const struct proto *f, policy_line_fn *fn, void *owner)
 {
-	for (size_t i = 0; i + 1 < f->ncode; i++)
+	/* The main chunk begins with what takes its arguments. */
+	for (size_t i = f->ncode > 0 && INS_OP(f->code[0]) == OP_VARARGPREP; i + 1 < f->ncode; i++)
 		if (f->lines[i] > 0)
 			fn(owner, f->source, f->lines[i]);
 	for (size_t i = 0; i < f->nsub; i++)

@@ -32,7 +32,7 @@ static const char small[] =
 	"  inside = { via = { 'mail.acme.example:25' }, tls = 'may' },"
 	"  internet = { via = 'mx', tls = 'may' },"
 	" },"
-	" policy = { load = { 'policy.lua' } },"
+	" policy = { load = { 'policy.lua' }, network = { dns = true } },"
 	"}\n";
 
 /* On one line, so that problems keep their line numbers. A list takes the place of what was there, a table of

@@ -240,7 +240,7 @@ peer_connect(void *world, const struct net_addr *to, int *fd_out)
 	struct world *w = world;
 	struct peer *p = peer_at(w, to);
 	struct visitor *v;
-	char ip[NET_ADDR_TEXT];
+	char ip[NET_ADDR_TEXT], banner[300];
 	int pair[2];
 
 	if (p == NULL) {
@@ -261,8 +261,8 @@ peer_connect(void *world, const struct net_addr *to, int *fd_out)
 	v->next = p->conns;
 	p->conns = v;
 	*fd_out = pair[0];
-	if (!answer(p, v, "banner", NULL, xasprintf("220 %s ESMTP", p->host)))
-		visitor_end(v);
+	snprintf(banner, sizeof banner, "220 %.255s ESMTP", p->host);
+	answer(p, v, "banner", NULL, banner);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "web/web.h"
 
 #define ROUNDS_MAX 100000
+#define GRAIN_MS 6			/* libevent's clock is a coarse one */
 #define QUEUE_PATIENCE_MS (60 * 60000)
 #define LOG_MAX (256u << 10)
 
@@ -312,7 +313,7 @@ look_at(const struct event_base *base, const struct event *ev, void *arg)
 	left = tv_ms(&at, &l->now);
 	w->timers = xrealloc(w->timers, (w->ntimers + 1) * sizeof *w->timers);
 	w->timers[w->ntimers++] = (struct timer){ (struct event *)ev, at,
-		w->mono_ms + roundest(left, left + tv_ms(&l->now, &l->began) + 2), true };
+		w->mono_ms + roundest(left - GRAIN_MS, left + tv_ms(&l->now, &l->began) + GRAIN_MS), true };
 	return 0;
 }
 
