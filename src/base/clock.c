@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,8 @@
 
 #include "base/base.h"
 
-static bool faked;
-static int64_t fake_mono, fake_wall;
+static atomic_bool faked;
+static _Atomic int64_t fake_mono, fake_wall;
 static int64_t shift_ms = INT64_MIN;	/* INT64_MIN: the environment was not read yet */
 
 static int64_t
@@ -49,9 +50,9 @@ clock_wall_ms(void)
 void
 clock_fake(int64_t mono_ms, int64_t wall_ms)
 {
-	faked = true;
 	fake_mono = mono_ms;
 	fake_wall = wall_ms;
+	faked = true;
 }
 
 void

@@ -7,6 +7,7 @@ libsallyport_a_SOURCES += \
 	src/base/hash.h \
 	src/base/log.c src/base/log.h \
 	src/base/mailbox.c src/base/mailbox.h \
+	src/base/rand.c src/base/rand.h \
 	src/base/slice.c src/base/slice.h \
 	src/base/slots.c src/base/slots.h \
 	src/base/work.c

@@ -18,6 +18,7 @@ static const char help[] =
     "  config audit [FILE]          trust that is asserted, grants, and what relaxes\n"
     "  config schema                every setting as JSON\n"
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
+    "  policy test [DIR]            run DIR/tests/*_test.lua: the real gateway in a made-up world\n"
     "  policy options [DIR]         the options that these policies take; --json: as JSON Schema\n"
     "  policy types [DIR]           the same for the Lua language server\n"
     "  policy load DIR              load another configuration beside the one that is active\n"
@@ -51,6 +52,7 @@ static const char help[] =
     "      --check                  compare with what DNS says now (dns-records)\n"
     "      --csv                    CSV (evidence export)\n"
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
+    "      --coverage[=PERCENT] --tap --junit FILE --seed N --only NAME   (policy test)\n"
     "      --reason TEXT            why; recorded with every change\n"
     "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
     "      --percent P  --cidr NET  --listener L   which sessions (policy canary); repeat --cidr, --listener\n"
@@ -220,6 +222,10 @@ cli_main(int argc, char **argv)
 	uint64_t limit;
 	int opt, at = 0, rc = EXIT_USAGE;
 
+	rc = cli_rehearse(argc, argv);
+	if (rc != -1)
+		return finish(&c, rc);
+	rc = EXIT_USAGE;
 	while ((opt = getopt_long(argc, argv, "c:hV", options, &at)) != -1) {
 		switch (opt) {
 		case 'c': c.conf_file = optarg; c.conf_named = true; break;

@@ -38,6 +38,8 @@ int cli_records(struct cli *c);
 int cli_seen(struct cli *c);
 int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
+/* policy test and its like (cli_rehearse.c), which have options of their own. -1: it is none of them. */
+int cli_rehearse(int argc, char **argv);
 int cli_usage(const char *why);
 void cli_print_json(const json_t *j);
 

@@ -7,6 +7,7 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli_queue.c \
 	src/ctl/cli_rate.c \
 	src/ctl/cli_records.c \
+	src/ctl/cli_rehearse.c \
 	src/ctl/cli_seen.c \
 	src/ctl/cli_show.c \
 	src/ctl/cli_tlsrpt.c \

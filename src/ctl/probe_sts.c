@@ -72,7 +72,7 @@ probe_sts_start(struct probe *p, struct err *err)
 	if (p->sts.is_off)
 		return 0;
 	web_init();
-	p->sts.fetcher = sts_fetcher_new(p->base, p->dns, err);
+	p->sts.fetcher = sts_fetcher_new(p->base, p->dns, NULL, err);
 	if (p->sts.fetcher == NULL)
 		return -1;
 	name = xasprintf("_mta-sts.%s", p->domain);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rand.h"
 #include "deliver/deliver_int.h"
 
 /* Results of a destination that may wait for the disk, for each delivery that may be under way. What
@@ -162,7 +163,7 @@ dest_away(struct dest *t)
 	int64_t ms = c == NULL || c->queue.nretry == 0 ? REST_MAX_MS : c->queue.retry_ms[0] / REST_PART;
 
 	ms = ms < REST_MIN_MS ? REST_MIN_MS : ms > REST_MAX_MS ? REST_MAX_MS : ms;
-	t->rest_until_ms = clock_mono_ms() + ms / 2 + arc4random_uniform((uint32_t)ms);
+	t->rest_until_ms = clock_mono_ms() + ms / 2 + rand_below((uint32_t)ms);
 	t->limit = t->patience = 1;
 	t->good = 0;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rand.h"
 #include "deliver/deliver_int.h"
 #include "deliver/events.h"
 
@@ -81,7 +82,7 @@ retry_after(const struct conf *c, unsigned attempts)
 	if (c->queue.nretry == 0)
 		return 1800000;
 	ms = c->queue.retry_ms[k < c->queue.nretry ? k : c->queue.nretry - 1];
-	return ms - ms / 10 + (int64_t)(arc4random_uniform((uint32_t)(ms / 5 < UINT32_MAX ? ms / 5 + 1 : UINT32_MAX)));
+	return ms - ms / 10 + (int64_t)(rand_below((uint32_t)(ms / 5 < UINT32_MAX ? ms / 5 + 1 : UINT32_MAX)));
 }
 
 static int64_t

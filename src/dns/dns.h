@@ -49,6 +49,13 @@ struct dns_answer {
 };
 typedef void dns_cb(void *owner, uint64_t query, const struct dns_answer *a);
 
+/* Answers from a book (src/rehearsal). `look` gives DNS_OK with a whole message (heap) and what validation
+ * says of it, or a status that is none of OK, NODATA and NXDOMAIN, perhaps with `why` (heap). */
+struct dns_fixture {
+	enum dns_status (*look)(void *owner, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n,
+	    bool *secure, char **why);
+	void *owner;
+};
 struct dns_conf {
 	const char *const *forward;	/* "127.0.0.1", "127.0.0.1@5353"; NULL-terminated; NULL: resolv.conf */
 	const char *anchor_file;	/* root.key or DS/DNSKEY lines; NULL: no validation, all insecure */
@@ -61,6 +68,7 @@ struct dns_conf {
 	} *stubs;	/* one for "." makes it resolve from there by itself, without forwarders */
 	size_t nstubs;
 	int64_t timeout_ms;		/* for one query as a whole; then DNS_TIMEOUT. 0: 30 s */
+	const struct dns_fixture *fixture;	/* asked instead of servers, none of which is; NULL */
 	bool allow_loopback_servers;	/* ask servers on loopback that DNS points to; those named here
 					 * as forwarders or stubs are asked in any case */
 };

@@ -27,7 +27,8 @@ struct mx_addr;
 
 struct dns {
 	struct event_base *base;
-	struct context *ctx;	/* for new queries */
+	struct context *ctx;	/* for new queries; NULL with a fixture */
+	struct dns_fixture fixture;
 	bool is_distrusted;	/* dns_distrust: no answer counts as secure */
 	char distrust_why[256];
 	bool closing;		/* dns_free was called */

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "base/rand.h"
 #include "dns/dns_int.h"
 
 #define DEFAULT_HOSTS 10
@@ -426,7 +427,7 @@ read_mx(const struct dns_answer *a, struct ranked *v, size_t *malformed, size_t 
 				v[k].mx.preference = m->mx.preference;
 			continue;
 		}
-		m->tie = arc4random();
+		m->tie = rand_u32();
 		n++;
 	}
 	return n;

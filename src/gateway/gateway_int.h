@@ -39,6 +39,8 @@ struct setup {
 /* NULL with every problem in *errors (heap). `running`: what the daemon was started with, whose
  * directories stay those of this process; NULL at start. */
 struct setup *setup_new(const char *conf_file, const struct setup *running, char **errors);
+/* The same of a configuration that was read; takes it, on failure too. */
+struct setup *setup_of(struct conf *conf, const struct setup *running, char **errors);
 struct setup *setup_ref(struct setup *s);
 void setup_unref(struct setup *s);
 
@@ -58,7 +60,7 @@ unsigned sessions_now(const struct sessions_count *c);
 struct generations;
 struct gen_shared {
 	atomic_int refs;
-	struct generations *to;		/* where failures are told */
+	struct generations *to;		/* where failures are told; without `mb` nowhere */
 	struct mailbox *mb;
 	uint64_t num;
 	char id[13];
@@ -97,6 +99,17 @@ struct generation {		/* one worker's; counted, one thread */
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
 
+/* What a rehearsal puts in place of the world (src/rehearsal); a daemon has none of it. */
+struct worker_edges {
+	const struct dns_fixture *dns;
+	const struct sts_fixture *sts;
+	void (*made)(void *owner, struct policy *p);	/* an engine, before anything is loaded; may be NULL */
+	/* Asked before queued mail goes to delivery: true, and it is kept by the asked, who calls deliver_add
+	 * himself or not at all. Borrows. `states` as deliver_add has them, or NULL. */
+	bool (*keeps)(void *owner, struct msg *msg, const struct store_rcpt_state *states, const bool *mine,
+	    uint64_t epoch);
+	void *owner;
+};
 struct worker_stats {
 	uint64_t sessions, accepted, rejected, deferred, bytes, turned_away;
 };
@@ -123,6 +136,7 @@ struct worker {
 	struct generation *trial;	/* a kept one that some new sessions begin with; NULL */
 	struct canary canary;		/* which ones */
 	struct generation *loading;
+	const struct worker_edges *edges;	/* NULL */
 	struct order *load_order;	/* to be answered when the policy's init is through */
 	struct order *stop_order;	/* ... its fini */
 	struct net_listener **listeners;
@@ -143,6 +157,10 @@ struct bound {
 struct worker *worker_new(unsigned index, unsigned count, struct store *store,
     struct sessions_count *sessions, struct memory *memory);
 void worker_session_left(struct worker *w);
+/* A client has connected. Takes fd. The session's number, and its reception; 0: it was turned away. */
+struct reception;
+uint64_t worker_accept(struct worker *w, size_t listener, int fd, const struct net_addr *peer,
+    struct reception **reception_out);
 int worker_start(struct worker *w, const struct bound *bound, size_t nbound, struct err *err);
 void worker_free(struct worker *w);		/* after its thread has ended */
 void worker_on_due(void *reader, struct mail *m);	/* store_start's on_due */

@@ -506,6 +506,16 @@ forget_login(struct reception *r)
 	r->ps.auth_attrs = NULL;
 }
 
+void
+reception_assume_login(struct reception *r, uint64_t sid, const char *id, const char *attrs)
+{
+	forget_login(r);
+	r->auth_id = xstrdup(id);
+	r->auth_attrs = xstrdup(attrs);
+	r->ps.auth_attrs = r->auth_attrs;
+	smtp_session_assume_login(r->w->smtp, sid, id);
+}
+
 /* What gw.reject and gw.defer say when they are not told otherwise means something else here (RFC 4954
  * 6). */
 static void

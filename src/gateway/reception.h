@@ -10,5 +10,7 @@ struct reception *reception_new(struct worker *w, struct generation *g, size_t l
 void reception_is(struct reception *r, uint64_t session_id);
 /* For a session that never began; else reception_ops.closed frees it. */
 void reception_free(struct reception *r);
+/* As if the client had logged in; `attrs`, JSON or NULL, as gw.identity gives them. For rehearsals. */
+void reception_assume_login(struct reception *r, uint64_t sid, const char *id, const char *attrs);
 
 #endif

@@ -154,6 +154,20 @@ make_tlsrpt(struct setup *s, struct err *err)
 struct setup *
 setup_new(const char *conf_file, const struct setup *running, char **errors)
 {
+	struct conf *conf = conf_load(conf_file, true, errors);
+	size_t n;
+
+	if (conf != NULL)
+		return setup_of(conf, running, errors);
+	n = strlen(*errors);
+	if (n > 0 && (*errors)[n - 1] == '\n')
+		(*errors)[n - 1] = '\0';
+	return NULL;
+}
+
+struct setup *
+setup_of(struct conf *conf, const struct setup *running, char **errors)
+{
 	struct setup *s = xcalloc(1, sizeof *s);
 	struct tls_client_conf tc;
 	struct err err = { "" };
@@ -161,15 +175,7 @@ setup_new(const char *conf_file, const struct setup *running, char **errors)
 
 	*errors = NULL;
 	atomic_init(&s->refs, 1);
-	s->conf = conf_load(conf_file, true, errors);
-	if (s->conf == NULL) {
-		size_t n = strlen(*errors);
-
-		if (n > 0 && (*errors)[n - 1] == '\n')
-			(*errors)[n - 1] = '\0';
-		free(s);
-		return NULL;
-	}
+	s->conf = conf;
 	s->spool_dir = xstrdup(running != NULL ? running->spool_dir : s->conf->service.state);
 	s->listeners = xcalloc(s->conf->nlisteners, sizeof *s->listeners);
 	for (size_t i = 0; i < s->conf->nlisteners; i++)

@@ -127,6 +127,10 @@ worker_dispatch(struct worker *w, const struct store_submit *queued)
 			free(mine);
 			continue;
 		}
+		if (w->edges != NULL && w->edges->keeps(w->edges->owner, msg, NULL, mine, queued->epoch)) {
+			free(mine);
+			continue;
+		}
 		if (k == w->index) {
 			deliver_add(w->deliver, msg_ref(msg), NULL, mine, queued->epoch);
 			free(mine);
@@ -159,7 +163,8 @@ worker_on_due(void *reader, struct mail *m)
 	mine = xmalloc(d->msg->nrcpts * sizeof *mine);
 	for (size_t i = 0; i < d->msg->nrcpts; i++)
 		mine[i] = true;
-	if (w->deliver != NULL)
+	if (w->deliver != NULL && (w->edges == NULL ||
+	    !w->edges->keeps(w->edges->owner, d->msg, d->rcpts, mine, d->epoch)))
 		deliver_add(w->deliver, msg_ref(d->msg), d->rcpts, mine, d->epoch);
 	free(mine);
 	store_due_free(d);
@@ -291,11 +296,10 @@ scarce(void *owner, size_t holds)
 	return (int)level;
 }
 
-static void
-accepted(void *owner, int fd, const struct net_addr *peer)
+uint64_t
+worker_accept(struct worker *w, size_t listener, int fd, const struct net_addr *peer, struct reception **reception_out)
 {
-	struct listener_of *lo = owner;
-	struct worker *w = lo->w;
+	struct listener_of lo = { w, listener };
 	struct generation *g = w->now;
 	const struct conf *c = g->setup->conf;
 	const char *no;
@@ -304,24 +308,35 @@ accepted(void *owner, int fd, const struct net_addr *peer)
 	struct err err;
 
 	if (memory_level(w->memory) != MEMORY_FINE) {
-		turn_away(lo, fd, "421 4.3.2 Too busy, try again later\r\n");
-		return;
+		turn_away(&lo, fd, "421 4.3.2 Too busy, try again later\r\n");
+		return 0;
 	}
 	no = sessions_enter(w->sessions, peer, c->limits.sessions, c->limits.sessions_per_address);
 	if (no != NULL) {
-		turn_away(lo, fd, no);
-		return;
+		turn_away(&lo, fd, no);
+		return 0;
 	}
 	look_for_stress(w);
-	g = choose_generation(w, lo->listener, peer);
-	r = reception_new(w, g, lo->listener, peer);
-	sid = smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[lo->listener], &reception_ops, r, &err);
+	g = choose_generation(w, listener, peer);
+	r = reception_new(w, g, listener, peer);
+	sid = smtp_session_new(w->smtp, fd, peer, &g->setup->listeners[listener], &reception_ops, r, &err);
 	if (sid == 0) {
 		log_warn("session not started", LOG_S("why", err.text));
 		reception_free(r);
-		return;
+		return 0;
 	}
 	reception_is(r, sid);
+	if (reception_out != NULL)
+		*reception_out = r;
+	return sid;
+}
+
+static void
+accepted(void *owner, int fd, const struct net_addr *peer)
+{
+	struct listener_of *lo = owner;
+
+	worker_accept(lo->w, lo->listener, fd, peer, NULL);
 }
 
 static void
@@ -340,6 +355,7 @@ make_dns(struct worker *w, struct setup *setup, struct err *err)
 	struct dns_conf dc;
 
 	conf_dns(setup->conf, &dc);
+	dc.fixture = w->edges == NULL ? NULL : w->edges->dns;
 	w->dns = dns_new(w->base, &dc, err);
 	conf_dns_fini(&dc);
 	if (w->dns == NULL)
@@ -463,6 +479,8 @@ load(struct worker *w, struct order *o)
 		}
 		w->policy = policy_new(w->base, w->dns, w->index);
 		use_services(w, false);
+		if (w->edges != NULL && w->edges->made != NULL)
+			w->edges->made(w->edges->owner, w->policy);
 	}
 	g = xcalloc(1, sizeof *g);
 	g->refs = 1;
@@ -514,7 +532,8 @@ activate(struct worker *w, uint64_t num)
 		.tls = env_tls, .conf = env_conf, .mx = env_mx, .mx_release = env_mx_release,
 		.dispatch = env_dispatch, .attempts = env_attempts, .owner = w };
 	struct sts_env sts = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
-		.refreshes = w->index == 0, .how = env_sts, .owner = w };
+		.refreshes = w->index == 0 && w->edges == NULL, .how = env_sts, .fixture = w->edges == NULL ? NULL : w->edges->sts,
+		.owner = w };
 	struct tlsrpt_env tlsrpt = { .base = w->base, .mb = w->mb, .dns = w->dns, .store = w->store,
 		.policy = w->policy, .worker = w->index, .how = env_tlsrpt, .dispatch = env_dispatch, .owner = w };
 	struct generation *g = kept(w, num);
@@ -535,7 +554,7 @@ activate(struct worker *w, uint64_t num)
 		use_services(w, true);
 		env.sts = w->sts;
 		w->deliver = deliver_new(&env);
-		if (w->index == 0) {
+		if (w->index == 0 && w->edges == NULL) {
 			w->tlsrpt = tlsrpt_sender_new(&tlsrpt, &err);
 			MUST(w->tlsrpt != NULL);
 		}

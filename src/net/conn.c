@@ -21,12 +21,22 @@
 
 static void reclaim(struct net_conn *c);
 
+const struct net_stage *conn_stage;
+
+void
+net_set_stage(const struct net_stage *s)
+{
+	conn_stage = s;
+}
+
 /* The loop's own clock: deadlines must fall due together with the timer that carries them. */
 static int64_t
 now_ms(void)
 {
 	struct timespec ts;
 
+	if (conn_stage != NULL)
+		return clock_mono_ms();
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
@@ -280,6 +290,34 @@ no_delay(int fd, const struct net_addr *a)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/* On a stage the sockets are a pair without names. */
+static void
+stage_local(struct net_conn *c)
+{
+	static const uint8_t ip[4] = { 192, 0, 2, 25 };
+
+	if (conn_stage == NULL)
+		return;
+	net_addr_set(&c->local, AF_INET, ip, 25);
+	c->has_local = true;
+}
+
+static struct net_conn *
+stage_connect(struct event_base *base, const struct net_addr *to, const struct net_ops *ops, void *owner)
+{
+	struct net_conn *c;
+	int fd = -1, error = conn_stage->connect(conn_stage->owner, to, &fd);
+
+	if (fd == -1)
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	c = conn_new(base, fd, to, ops, owner);
+	c->state = CONN_CONNECTING;
+	c->early_errno = error;
+	stage_local(c);
+	conn_kick(c);
+	return c;
+}
+
 struct net_conn *
 net_accept(struct event_base *base, int fd, const struct net_addr *peer, const struct net_ops *ops,
     void *owner, struct err *err)
@@ -295,6 +333,7 @@ net_accept(struct event_base *base, int fd, const struct net_addr *peer, const s
 	no_delay(fd, peer);
 	c = conn_new(base, fd, peer, ops, owner);
 	c->state = CONN_CLEAR;
+	stage_local(c);
 	want_read(c);
 	if (!c->reading) {
 		err_set(err, "cannot watch the accepted socket");
@@ -320,9 +359,12 @@ struct net_conn *
 net_connect(struct event_base *base, const struct net_addr *to, const struct net_addr *source,
     const struct net_ops *ops, void *owner, struct err *err)
 {
-	int fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct net_conn *c;
+	int fd;
 
+	if (conn_stage != NULL)
+		return stage_connect(base, to, ops, owner);
+	fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd == -1) {
 		err_set(err, "cannot make a socket: %s", strerror(errno));
 		return NULL;

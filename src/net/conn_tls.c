@@ -155,6 +155,20 @@ handshake_failed(struct net_conn *c, enum conn_io io, enum net_why why)
 		conn_fail(c, why, "TLS handshake: %s", c->fail_text);
 }
 
+/* On a stage octets stay as they are; that they count as protected is what net_tls says. */
+static void
+stage_handshake(struct net_conn *c)
+{
+	if (c->tls->stage_failed) {
+		conn_fail(c, NET_TLS_ERROR, "TLS handshake: %s", c->tls->verify_error);
+		return;
+	}
+	c->state = CONN_CLEAR;
+	c->tls->done = true;
+	if (!c->finishing && !c->freed)
+		c->ops->secured(c->owner);
+}
+
 void
 conn_handshake(struct net_conn *c)
 {
@@ -166,6 +180,10 @@ conn_handshake(struct net_conn *c)
 	/* What was written before the handshake was asked for (the 220) goes out in clear. */
 	if (c->clear_left > 0 && (!conn_send(c) || c->clear_left > 0))
 		return;
+	if (c->tls->is_staged) {
+		stage_handshake(c);
+		return;
+	}
 	ERR_clear_error();
 	errno = 0;
 	r = SSL_do_handshake(c->tls->ssl);
@@ -189,11 +207,12 @@ conn_handshake(struct net_conn *c)
 static bool
 begin(struct net_conn *c, struct net_tls *t)
 {
-	if (SSL_set_fd(t->ssl, c->fd) != 1) {
+	if (!t->is_staged && SSL_set_fd(t->ssl, c->fd) != 1) {
 		conn_tls_free(t);
 		return false;
 	}
-	SSL_set_app_data(t->ssl, t);
+	if (!t->is_staged)
+		SSL_set_app_data(t->ssl, t);
 	c->tls = t;
 	c->state = CONN_HANDSHAKE;
 	c->clear_left = c->out.len;
@@ -208,12 +227,29 @@ may_begin(const struct net_conn *c)
 	return c->state == CONN_CLEAR && c->in.len == 0 && !c->eof && !c->freed && !c->finishing;
 }
 
+static bool
+stage_begin(struct net_conn *c, const struct tls_want *want)
+{
+	struct net_tls *t;
+	struct err err = { "" };
+
+	if (!may_begin(c) || c->tls != NULL)
+		return false;
+	t = xcalloc(1, sizeof *t);
+	t->is_staged = t->has_info = true;
+	t->stage_failed = conn_stage->handshake(conn_stage->owner, &c->peer, want, &t->info, &err) != 0;
+	snprintf(t->verify_error, sizeof t->verify_error, "%.250s", err.text);
+	return begin(c, t);
+}
+
 bool
 net_start_tls_server(struct net_conn *c, struct tls_server *server)
 {
 	struct net_tls *t;
 	SSL *ssl;
 
+	if (conn_stage != NULL)
+		return stage_begin(c, NULL);
 	if (!may_begin(c) || (ssl = tls_server_ssl(server)) == NULL)
 		return false;
 	t = xcalloc(1, sizeof *t);
@@ -242,6 +278,8 @@ net_start_tls_client(struct net_conn *c, struct tls_client *client, const struct
 
 	if (want == NULL)
 		want = &nothing;
+	if (conn_stage != NULL)
+		return stage_begin(c, want);
 	if (!may_begin(c) || (ssl = tls_client_ssl(client, want)) == NULL)
 		return false;
 	t = xcalloc(1, sizeof *t);

@@ -229,4 +229,18 @@ void tls_file_spki(const struct tls_file *f, char dst[TLS_DIGEST_TEXT]);
 bool tls_file_matches(const struct tls_file *f, const struct tls_tlsa *r);
 void net_tls_init(void);	/* once, before threads */
 
+/* ---- A stage in place of the network (src/rehearsal) ---- */
+struct net_stage {
+	/* Who is at this address: 0 and a connected socket in *fd_out, or an errno. */
+	int (*connect)(void *owner, const struct net_addr *to, int *fd_out);
+	/* What a handshake with this peer comes to; `want` is NULL on the server's side. 0, and *info, whose
+	 * strings the stage keeps until the connection is gone; -1 with `err`: it fails. */
+	int (*handshake)(void *owner, const struct net_addr *peer, const struct tls_want *want,
+	    struct tls_info *info, struct err *err);
+	void *owner;
+};
+/* From now on no connection of this process leaves it, and no certificate is read: octets go in clear, and
+ * what net_tls says of them is the stage's word. Never in a daemon. One thread; NULL: back. */
+void net_set_stage(const struct net_stage *s);
+
 #endif

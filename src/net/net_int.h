@@ -67,6 +67,7 @@ struct net_tls {
 	bool uses_dane;			/* there were TLSA records */
 	bool done;			/* the handshake is through */
 	bool broken;			/* a fatal error: the SSL object is not touched again */
+	bool is_staged, stage_failed;	/* no SSL object at all; why is in verify_error */
 	/* from the verify callback, which runs in full handshakes only */
 	bool was_verified, pkix_ok, dane_ok;
 	int pkix_error;			/* X509_V_* */
@@ -99,6 +100,7 @@ conn_may_read(const struct net_conn *c)
 }
 
 /* conn.c */
+extern const struct net_stage *conn_stage;	/* NULL: a network */
 void conn_fail(struct net_conn *c, enum net_why why, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void conn_kick(struct net_conn *c);

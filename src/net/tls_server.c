@@ -302,6 +302,8 @@ tls_server_new(const struct tls_server_conf *conf, struct err *err)
 
 	atomic_init(&t->refs, 1);
 	t->alpn = xstrdup(conf->alpn == NULL ? "smtp" : conf->alpn);
+	if (conn_stage != NULL)
+		return t;
 	if (conf->nidentities == 0) {
 		err_set(err, "TLS needs a certificate and a key");
 		goto fail;

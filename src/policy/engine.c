@@ -134,6 +134,60 @@ run_put(struct policy_run *r)
 	g->npool++;
 }
 
+/* ---- Who watches ---- */
+
+static uint32_t
+owed_now(const struct policy_subject *s)
+{
+	uint32_t all = s->hop == NULL ? 0 : s->hop->added;
+
+	if (s->msg != NULL) {
+		all |= s->msg->duties;
+		for (size_t i = 0; i < s->msg->nrcpts; i++)
+			all |= s->msg->rcpts[i].duties;
+	}
+	return all;
+}
+
+static void
+tell(struct policy_run *r, const struct verdict *v, const char *error, bool is_over)
+{
+	const struct policy *p = r->gen->policy;
+	const struct handler *h = r->h;
+
+	if (p->seen == NULL)
+		return;
+	p->seen(p->seen_owner, &(struct policy_seen){ .hook = r->hook, .handler = h->name,
+	    .where = v != NULL && v->where[0] != '\0' ? v->where : h->where, .level = h->level,
+	    .is_rule = h->rule != NULL, .v = v, .error = error, .is_over = is_over, .s = r->s,
+	    .added = owed_now(r->s) & ~r->owed, .instructions = r->instructions });
+}
+
+void
+policy_observe(struct policy *p, policy_seen_fn *fn, void *owner)
+{
+	p->seen = fn;
+	p->seen_owner = owner;
+}
+
+void
+policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner)
+{
+	p->lines = fn;
+	p->lines_owner = owner;
+}
+
+void
+policy_each_handler(const struct policy_gen *g, void (*fn)(void *owner, const char *name, const char *where,
+    bool is_rule, uint64_t hits), void *owner)
+{
+	for (size_t i = 0; i < g->nhandlers; i++) {
+		const struct handler *h = g->handlers[i];
+
+		fn(owner, h->name, h->where, h->rule != NULL, h->hits);
+	}
+}
+
 /* ---- Failing ---- */
 
 static void
@@ -194,6 +248,7 @@ handler_failed(struct policy_run *r, const char *trace)
 	char ref[8];
 	bool harmless = h->observe || h->level == POLICY_ADVISORY;
 
+	tell(r, NULL, r->err.text, !harmless);
 	make_ref(ref);
 	h->errors++;
 	p->stats.errors++;
@@ -299,6 +354,7 @@ handler_done(struct policy_run *r)
 			log_warn("policy made a verdict but did not return it",
 			    LOG_S("handler", h->name), LOG_S("hook", policy_hook_name(r->hook)),
 			    LOG_S("where", r->made_where));
+		tell(r, NULL, NULL, false);
 		return false;
 	}
 	if (!policy_verdict_is_legal(r->hook, v->kind))
@@ -311,6 +367,7 @@ handler_done(struct policy_run *r)
 	snprintf(v->handler, sizeof v->handler, "%s", h->name);
 	if (v->where[0] == '\0')
 		snprintf(v->where, sizeof v->where, "%s", h->where);
+	tell(r, v, NULL, false);
 	if (h->level == POLICY_ADVISORY) {
 		log_info("policy would have", LOG_S("verdict", verdict_kind_name(v->kind)),
 		    LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
@@ -453,14 +510,18 @@ run_handler(struct policy_run *r, struct handler *h)
 			return STEP_NEXT;
 	}
 	h->hits++;
+	if (r->gen->policy->seen != NULL)
+		r->owed = owed_now(r->s);
 	if (h->rule == NULL)
 		return run_lua(r);
 	if (policy_rule_run(r, h->rule, &r->hv) != 0) {
 		verdict_fini(&r->hv);
 		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
 	}
-	if (r->hv.kind == VERDICT_NONE)
+	if (r->hv.kind == VERDICT_NONE) {
+		tell(r, NULL, NULL, false);
 		return STEP_NEXT;
+	}
 	snprintf(r->hv.where, sizeof r->hv.where, "%s", h->where);
 	return handler_done(r) ? STEP_OVER : STEP_NEXT;
 }

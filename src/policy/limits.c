@@ -33,6 +33,12 @@ policy_kill_name(enum policy_kill k)
 	return names[k];
 }
 
+static int
+hook_mask(const struct policy_gen *g)
+{
+	return LUA_MASKCOUNT | (g->policy != NULL && g->policy->lines != NULL ? LUA_MASKLINE : 0);
+}
+
 /* Large blocks are work that the count hook does not see: a few instructions can copy megabytes.
  * Past a sum of them the hook is moved to the very next instruction. */
 static void
@@ -42,7 +48,7 @@ note_bulk(struct policy_gen *g, size_t n)
 	if (g->mem_bulk < BULK_MAX || g->running == NULL)
 		return;
 	g->mem_bulk = 0;
-	lua_sethook(g->running, policy_count_hook, LUA_MASKCOUNT, 1);
+	lua_sethook(g->running, policy_count_hook, hook_mask(g), 1);
 }
 
 void *
@@ -112,6 +118,14 @@ policy_count_hook(lua_State *L, lua_Debug *ar)
 	struct policy_run *r = policy_run_of(L);
 	int count = lua_gethookcount(L);
 
+	if (ar->event == LUA_HOOKLINE) {
+		const struct policy *p = r->gen->policy;
+
+		lua_getinfo(L, "S", ar);
+		if (p != NULL && p->lines != NULL && ar->source[0] == '@')
+			p->lines(p->lines_owner, ar->source + 1, ar->currentline);
+		return;
+	}
 	if (r->killed != KILL_NONE)
 		policy_kill(L, r->killed);
 	r->instructions += (uint64_t)count;
@@ -120,7 +134,7 @@ policy_count_hook(lua_State *L, lua_Debug *ar)
 	if (cpu_is_over(r))
 		policy_kill(L, KILL_CPU);
 	if (count != HOOK_INTERVAL)
-		lua_sethook(L, policy_count_hook, LUA_MASKCOUNT, HOOK_INTERVAL);
+		lua_sethook(L, policy_count_hook, hook_mask(r->gen), HOOK_INTERVAL);
 }
 
 bool
@@ -167,7 +181,7 @@ policy_slice_begin(struct policy_run *r, lua_State *L)
 	if (r->hook != HOOKS && r->mem_base + GROWTH_MAX < cap)
 		cap = r->mem_base + GROWTH_MAX;
 	g->mem_cap = cap;
-	lua_sethook(L, policy_count_hook, LUA_MASKCOUNT, HOOK_INTERVAL);
+	lua_sethook(L, policy_count_hook, hook_mask(g), HOOK_INTERVAL);
 }
 
 void

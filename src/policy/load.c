@@ -384,6 +384,26 @@ policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf, st
 	return g;
 }
 
+/* The sandbox and nothing in it, for the tests of a bundle. Its modules can be required. */
+struct policy_gen *
+policy_gen_bare(struct policy *p, struct policy_bundle *b, struct conf *conf, struct err *err)
+{
+	struct policy_gen *g = gen_alloc(p, b, conf);
+
+	g->L = lua_newstate(policy_alloc, g);
+	if (g->L != NULL) {
+		lua_atpanic(g->L, on_panic);
+		*(struct policy_run **)lua_getextraspace(g->L) = g->load_run;
+		g->load_run->root.co = g->L;
+		g->loading = true;
+	}
+	if (g->L == NULL || !policy_protected(g, set_up, NULL, err)) {
+		policy_gen_unref(g);
+		return NULL;
+	}
+	return g;
+}
+
 struct policy_gen *
 policy_gen_new(struct policy *p, struct policy_bundle *b, struct conf *conf, struct err *err)
 {

@@ -222,6 +222,31 @@ enum policy_when policy_call(struct policy *p, struct policy_gen *g, enum policy
     struct policy_subject *s, struct verdict *v, policy_done *done, void *owner, uint64_t *ticket_out);
 void policy_cancel(struct policy *p, uint64_t ticket);	/* unknown and stale ones are ignored */
 
+/* Told of each handler that came to its end, by whoever rehearses or traces. All of it is borrowed. */
+struct policy_seen {
+	enum policy_hook hook;
+	const char *handler, *where;	/* where: of the verdict, else of the handler */
+	int level;
+	bool is_rule;
+	const struct verdict *v;	/* NULL: no opinion, or it failed */
+	const char *error;		/* why it failed, NULL */
+	bool is_over;			/* a failure that ends the chain, or stands for its outcome */
+	const struct policy_subject *s;
+	uint32_t added;			/* duties that it added, whosever they are */
+	uint64_t instructions;
+};
+typedef void policy_seen_fn(void *owner, const struct policy_seen *seen);
+void policy_observe(struct policy *p, policy_seen_fn *fn, void *owner);	/* NULL: nobody */
+
+/* Told of each line of Lua that runs, the loading of files included; `source` is "policy.lua". It costs. */
+typedef void policy_line_fn(void *owner, const char *source, int line);
+void policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner);
+/* Each line of a bundle's own files that holds code, in no order; false when a file does not compile. */
+bool policy_code_lines(const struct policy_bundle *b, policy_line_fn *fn, void *owner);
+/* Each handler and rule of a generation, in order of registration: how often it ran. */
+void policy_each_handler(const struct policy_gen *g, void (*fn)(void *owner, const char *name, const char *where,
+    bool is_rule, uint64_t hits), void *owner);
+
 struct policy_stats {
 	uint64_t calls, errors, limits, waiting, stale_tickets;
 	uint64_t in_flight;		/* what the waiting ones wait for */

@@ -178,6 +178,7 @@ struct policy_run {
 	struct verdict hv;		/* what it returned */
 	unsigned made;			/* verdict objects it made */
 	char made_where[96];		/* where the last of them was made */
+	uint32_t owed;			/* by all it can reach, when it began; only if somebody observes */
 	unsigned lines;			/* log lines and notes */
 	unsigned waits, in_flight;
 	uint64_t turn;			/* number of this handler call, never the same again */
@@ -385,6 +386,10 @@ struct policy {
 	void (*stopped)(void *owner);	/* called when the last fini is through; NULL */
 	void *stop_owner;
 	struct policy_stats stats;
+	policy_seen_fn *seen;		/* policy_observe's; NULL */
+	void *seen_owner;
+	policy_line_fn *lines;		/* policy_watch_lines's; NULL */
+	void *lines_owner;
 };
 struct policy_source {
 	char *path;			/* "policy.lua", "lua/x.lua", "<lib>/gw/x.lua": the chunk name */
@@ -490,6 +495,7 @@ void policy_misc_open(lua_State *L);		/* gw.now random log json sorted_pairs ver
 void policy_check_handler(lua_State *L, int fn_idx, const struct handler *h);
 struct policy_gen *policy_gen_load(struct policy *p, struct policy_bundle *b, struct conf *conf,
     struct buf *problems, struct err *err);	/* policy_gen_new, or for policy_check */
+struct policy_gen *policy_gen_bare(struct policy *p, struct policy_bundle *b, struct conf *conf, struct err *err);
 /* The last reference is gone: true when `fini` has taken it over. */
 bool policy_fini_due(struct policy_gen *g);
 void policy_fini_drop(struct policy_gen *g);	/* the engine goes: without waiting for it */

@@ -251,6 +251,7 @@ store_open(const struct store_conf *conf, struct err *err)
 	mails_init(&s->arrivals);
 	mails_init(&s->kvs);
 	mails_init(&s->jobs);
+	mails_init(&s->settlers);
 	mails_init(&s->doubt.results);
 	pthread_mutex_init(&s->head_lock, NULL);
 	s->mb = mailbox_new(NULL, s);

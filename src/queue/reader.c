@@ -227,6 +227,8 @@ reader_main(void *arg)
 				answer_kv(r, (struct store_kv *)m);
 			else if (m->kind == KIND_OFFERS)
 				answer_offers(r, (struct store_offers *)m);
+			else if (m->kind == KIND_SETTLE)
+				store_answer(r->s, m, STORE_OK, NULL);
 			else if (m->kind == KIND_QUERY)
 				answer_query(r, (struct store_query *)m);
 			else

@@ -231,6 +231,8 @@ store_answer(struct store *s, struct mail *m, enum store_status status, const ch
 	case KIND_OFFERS:
 		((struct store_offers *)m)->status = status;
 		break;
+	case KIND_SETTLE:
+		break;
 	case KIND_QUERY: {
 		struct store_query *q = (struct store_query *)m;
 
@@ -282,6 +284,8 @@ post(struct store *s, struct mail *m, bool to_reader)
 		store_answer(s, m, STORE_CLOSED, "the queue is closed");
 		return;
 	}
+	if (m->kind != KIND_SETTLE)
+		atomic_fetch_add(&s->n.posts, 1);
 	if (to_reader)
 		reader_post(s->reader, m);
 	else
@@ -344,6 +348,13 @@ store_offers(struct store *s, struct store_offers *r)
 }
 
 void
+store_settle(struct store *s, struct store_settle *r)
+{
+	r->mail.kind = KIND_SETTLE;
+	post(s, &r->mail, false);
+}
+
+void
 store_query(struct store *s, struct store_query *q)
 {
 	q->mail.kind = KIND_QUERY;
@@ -403,6 +414,7 @@ store_stats(const struct store *s, struct store_stats *out)
 {
 	const struct counters *n = &s->n;
 
+	out->posts = atomic_load(&n->posts);
 	out->commits = atomic_load(&n->commits);
 	out->submits = atomic_load(&n->submits);
 	out->results = atomic_load(&n->results);
@@ -442,6 +454,9 @@ take(struct store *s, struct mail *m)
 		break;
 	case KIND_JOB:
 		mails_push(&s->jobs, m);
+		break;
+	case KIND_SETTLE:
+		mails_push(&s->settlers, m);
 		break;
 	case KIND_STOP:
 		s->closing = true;
@@ -520,6 +535,24 @@ sleep_ms(const struct store *s, int64_t mono)
 	return at <= mono ? 0 : at - mono > s->tick_ms ? (int)s->tick_ms : (int)(at - mono);
 }
 
+/* The reader has the last word: what it was asked before is answered before. */
+static void
+settle(struct store *s, int64_t mono)
+{
+	int64_t next = s->hold_earliest;
+	struct mail *m;
+
+	if (s->settlers.n == 0 || (!s->latched && (s->results.n > 0 || group_is_ready(s, mono))))
+		return;
+	for (unsigned w = 0; w < s->workers; w++)
+		if (s->lanes[w].active < s->max_active)
+			next = earlier(next, s->lanes[w].earliest);
+	while ((m = mails_shift(&s->settlers)) != NULL) {
+		((struct store_settle *)m)->next_ms = next;
+		reader_post(s->reader, m);
+	}
+}
+
 /* At the end: what can still be written is, the rest is told so. */
 static void
 finish(struct store *s)
@@ -539,6 +572,8 @@ finish(struct store *s)
 			break;		/* the disk is full even for results */
 	}
 	refuse_arrivals(s);
+	while ((m = mails_shift(&s->settlers)) != NULL)
+		store_answer(s, m, STORE_CLOSED, NULL);
 	while ((m = mails_shift(&s->doubt.results)) != NULL)
 		store_answer(s, m, STORE_IO, "the queue's disk failed");
 	while ((m = mails_shift(&s->results)) != NULL)
@@ -571,6 +606,7 @@ store_main(void *arg)
 			store_clock_tick(s);
 		if (group_is_ready(s, mono))
 			group_run(s);
+		settle(s, mono);
 	}
 	finish(s);
 	return NULL;

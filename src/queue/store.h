@@ -352,7 +352,16 @@ void store_query_free(struct store_query *q);
 /* Opens a database read-only without a daemon (evidence and queue commands offline). */
 char *store_offline(const char *path, const struct store_query *q, struct err *err);
 
+/* Answered when everything that was posted before is done, and nothing can be done now: for who drives the
+ * clock himself (src/rehearsal). */
+struct store_settle {
+	struct mail mail;
+	int64_t next_ms;	/* the answer, wall: when something is due next; INT64_MAX: never */
+};
+void store_settle(struct store *s, struct store_settle *r);
+
 struct store_stats {		/* counters since start, for metrics; any thread */
+	uint64_t posts;			/* requests of any kind, but for store_settle */
 	uint64_t commits, submits, results, bytes_in, due_handed;
 	int64_t last_commit_us, longest_commit_us;
 	uint64_t messages, recipients, active, held;	/* in the queue now */

@@ -169,7 +169,7 @@ struct tx {
 };
 
 struct counters {		/* written by the store thread, read by anybody */
-	_Atomic uint64_t commits, submits, results, bytes_in, due_handed, messages, recipients, active,
+	_Atomic uint64_t posts, commits, submits, results, bytes_in, due_handed, messages, recipients, active,
 	    held, bytes, wal_pages;
 	_Atomic int64_t last_commit_us, longest_commit_us, headroom;
 	_Atomic bool full, bad;
@@ -219,7 +219,7 @@ struct store {
 	struct tx tx;
 	uint64_t next_content, recovered;
 	int64_t hold_earliest;
-	struct mails results, arrivals, kvs, jobs;
+	struct mails results, arrivals, kvs, jobs, settlers;
 	struct admin_job *job;
 	size_t nurgent;
 	int64_t results_since;		/* mono, when the first that waits came */
@@ -252,6 +252,7 @@ struct store {
 #define KIND_STS 7
 #define KIND_KV 8
 #define KIND_OFFERS 9
+#define KIND_SETTLE 10
 
 #define GROUP_MAX 500
 #define GROUP_BYTES (16u << 20)

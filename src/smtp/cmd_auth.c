@@ -172,6 +172,18 @@ auth_go(struct smtp_session *s, const struct smtp_verdict *v)
 	say(s, "235 2.7.0 Authentication successful");
 }
 
+void
+smtp_session_assume_login(struct smtp_server *srv, uint64_t id, const char *auth_id)
+{
+	struct smtp_session *s = session_find(srv, id);
+
+	if (s == NULL)
+		return;
+	free(s->info.auth_id);
+	s->info.auth_id = xstrdup(auth_id);
+	s->info.auth_mech = "PLAIN";
+}
+
 static void
 auth_no(struct smtp_session *s, const struct smtp_verdict *v)
 {

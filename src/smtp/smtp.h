@@ -201,6 +201,8 @@ uint64_t smtp_session_new(struct smtp_server *s, int fd, const struct net_addr *
 /* The answer to a question that got SMTP_LATER. Late and stale ones are dropped. */
 void smtp_session_verdict(struct smtp_server *s, uint64_t session_id, uint32_t ticket,
     const struct smtp_verdict *v);
+/* As after AUTH PLAIN that was answered GO with this name. For rehearsals. */
+void smtp_session_assume_login(struct smtp_server *s, uint64_t session_id, const char *auth_id);
 /* The owner's own data, kept with the session. */
 void smtp_session_set_data(struct smtp_session *s, void *data);
 void *smtp_session_data(const struct smtp_session *s);

@@ -16,7 +16,8 @@ enum sts_fetched {
 /* `text` is set with STS_FETCHED, and borrowed; `why` is a sentence for the log. */
 typedef void sts_fetch_cb(void *owner, enum sts_fetched got, struct slice text, const char *why);
 
-struct sts_fetcher *sts_fetcher_new(struct event_base *base, struct dns *dns, struct err *err);
+struct sts_fetcher *sts_fetcher_new(struct event_base *base, struct dns *dns, const struct sts_fixture *fixture,
+    struct err *err);
 void sts_fetcher_free(struct sts_fetcher *f);	/* every fetch is over */
 /* Never calls back during the call. The fetch is gone once it has called back. */
 struct sts_fetch *sts_fetch_start(struct sts_fetcher *f, const char *domain, const struct sts_how *how,

@@ -611,7 +611,7 @@ sts_finder_new(const struct sts_env *env, struct err *err)
 
 	f->env = *env;
 	slots_init(&f->tickets);
-	f->fetcher = sts_fetcher_new(env->base, env->dns, err);
+	f->fetcher = sts_fetcher_new(env->base, env->dns, env->fixture, err);
 	if (f->fetcher == NULL) {
 		free(f);
 		return NULL;

@@ -32,6 +32,11 @@ struct sts_how {			/* today's configuration */
 	bool reports;			/* failures to fetch are counted for TLS reports (S-74) */
 	int64_t timeout_ms;		/* for one fetch as a whole; who waits for it waits a quarter */
 };
+/* Policy hosts from a book (src/rehearsal): *text (heap) and true, or false with *why (heap). */
+struct sts_fixture {
+	bool (*fetch)(void *owner, const char *domain, char **text, char **why);
+	void *owner;
+};
 struct sts_env {			/* all outlive the finder */
 	struct event_base *base;
 	struct mailbox *mb;
@@ -39,6 +44,7 @@ struct sts_env {			/* all outlive the finder */
 	struct store *store;
 	bool refreshes;			/* this one looks after what is in the database (S-45) */
 	bool (*how)(void *owner, struct sts_how *out);	/* false: MTA-STS is off */
+	const struct sts_fixture *fixture;		/* NULL: HTTPS */
 	void *owner;
 };
 struct sts_finder;

@@ -8,6 +8,7 @@ Every block that is marked as Lua goes through the program:
     ```lua gateway          a whole gateway.lua       sallyport config check says yes
     ```lua policy           a whole policy file       sallyport policy check says yes, without warning
     ```lua wrong            a whole policy file       sallyport policy check says no
+    ```lua test             a test of the policy that stands before it: sallyport policy test passes
     ```lua fragment HOOK    what stands in a handler of HOOK
 
 and the reference is compared with the source: hooks and their verdicts, fields and methods of every
@@ -157,6 +158,14 @@ def check_policy(b, directory, text, want):
     report(rc == want and bool(ok), b.name, f"exit {rc}, {want} was expected\n{out}")
 
 
+def check_test(b, directory, policy):
+    os.mkdir(os.path.join(directory, "tests"))
+    write(directory, "policy.lua", policy)
+    write(directory, os.path.join("tests", "block_test.lua"), b.text)
+    rc, out = program("policy", "test", directory)
+    report(rc == 0, b.name, out)
+
+
 def check_blocks(work, cert, key):
     surround(work)
     write(work, "policy.lua", "")
@@ -164,6 +173,7 @@ def check_blocks(work, cert, key):
     report(rc == 0, "the configuration around the blocks", out)
     for doc in DOCS:
         n = 0
+        before = ""
         for b in blocks(doc):
             directory = os.path.join(work, f"{os.path.basename(doc)}-{b.line}")
             os.mkdir(directory)
@@ -172,6 +182,9 @@ def check_blocks(work, cert, key):
                 check_gateway(b, directory, cert, key)
             elif b.kind == "policy":
                 check_policy(b, directory, b.text, 0)
+                before = b.text
+            elif b.kind == "test":
+                check_test(b, directory, before)
             elif b.kind == "wrong":
                 check_policy(b, directory, b.text, 1)
             elif b.kind == "fragment" and (b.hook or "message") in ARGUMENTS:
@@ -179,7 +192,7 @@ def check_blocks(work, cert, key):
                 check_policy(b, directory, f'gw.on("{hook}", function({ARGUMENTS[hook]})\n{b.text}end, '
                              '{ name = "fragment" })\n', 0)
             else:
-                report(False, b.name, "a block is one of lua gateway, policy, wrong, fragment HOOK")
+                report(False, b.name, "a block is one of lua gateway, policy, wrong, test, fragment HOOK")
         report(n > 0, f"{doc} has blocks")
 
 

@@ -1,0 +1,234 @@
+"""`sallyport policy test`: bundles that pass, that fail, and that forget what the world is like."""
+
+import os
+import subprocess
+import xml.etree.ElementTree as ET
+
+import case
+from lab.gateway import find_program
+
+POLICY = """
+gw.rule {
+  name = "tag.subject", at = "message", when = gw.match.subject_word { "[secure]" },
+  act = { gw.action.require_tls { level = "requiretls", reason = "subject" }, gw.action.tag("secure") },
+}
+gw.on("unmet", function(message, hop, unmet)
+  if message:has_tag("secure") then return gw.reroute { via = "portal", reason = "no REQUIRETLS there" } end
+end, { name = "unmet.portal" })
+gw.on("rcpt", function(session, message, rcpt)
+  if rcpt.localpart == "slow" then
+    gw.sleep(2)
+    return gw.defer { text = "waited" }
+  end
+  if rcpt.localpart == "listed" then
+    local txt, err = gw.dns.txt("listed.example")
+    if err then return gw.defer { text = "no answer" } end
+    return gw.reject { text = txt[1] }
+  end
+  if rcpt.localpart == "broken" then error("so it is") end
+end, { name = "rcpt.words" })
+"""
+
+# The example of the policy design, with the route that it takes for granted.
+CONFIG = """
+local t = gw.test
+local config = { routes = { portal = { via = { "portal.acme.example:465" }, implicit_tls = true,
+                                       tls = "verify", assert_secure_lookup = true } } }
+"""
+EXAMPLE = CONFIG + """
+t.describe("secure tag", function()
+  local env = t.env { bundle = ".", now = "2026-03-02T10:00:00Z", config = config }
+  env.dns:mx("clinic.example", { { 10, "mx.clinic.example" } }, { secure = true })
+  env.dns:tlsa("_25._tcp.mx.clinic.example", { "3 1 1 ab12" }, { secure = true })
+
+  t.it("adds REQUIRETLS and delivers when the peer supports it", function()
+    local peer = env:peer("mx.clinic.example", { caps = { "STARTTLS", "REQUIRETLS" }, tls = { verified = "dane" } })
+    local s = env:session { listener = "relay", ip = "10.1.2.3", tls = true, auth = "ann" }
+    local msg = s:send { from = "ann@acme.example", to = "bob@clinic.example",
+                         headers = { Subject = "[secure] results" }, body = "hello" }
+    t.eq(msg.reply.code, 250)
+    t.has(msg.duties, { "encrypt", "authenticate", "secure_lookup", "propagate" })
+    t.eq(msg.tags, { "secure" })
+    t.eq(#peer.transcript, 0)
+    env:run_queue()
+    t.match(peer.transcript[1].mail, "REQUIRETLS")
+    t.ok(peer.transcript[1].tls)
+    t.match(peer.transcript[1].data, "hello")
+    t.eq(msg.state, "delivered")
+  end)
+
+  t.it("goes to the portal when the peer lacks REQUIRETLS", function()
+    env:peer("mx.clinic.example", { caps = { "STARTTLS" }, tls = { verified = "dane" } })
+    local portal = env:peer("portal.acme.example", { implicit_tls = true, caps = { "REQUIRETLS" },
+                                                     tls = { verified = "pkix" } })
+    env:session { listener = "relay", tls = true, auth = "ann" }
+       :send { from = "ann@acme.example", to = "bob@clinic.example", headers = { Subject = "[secure] x" } }
+    env:run_queue()
+    t.eq(#portal.transcript, 1)
+    t.trace(env, { hook = "unmet", handler = "unmet.portal", verdict = "reroute" })
+  end)
+
+  t.it("does not go to who cannot prove who it is", function()
+    local peer = env:peer("mx.clinic.example", { caps = { "STARTTLS", "REQUIRETLS" }, tls = { verified = "no" } })
+    env:peer("portal.acme.example", { refuses = true })
+    local m = env:session { listener = "relay", auth = "ann" }
+       :send { from = "ann@acme.example", to = "bob@clinic.example", headers = { Subject = "[secure] x" } }
+    env:run_queue()
+    t.eq(#peer.transcript, 0)
+    t.eq(m.state, "queued")
+  end)
+end)
+"""
+WORLD = CONFIG + """
+t.describe("the world", function()
+  local env = t.env { config = config }
+  env.dns:mx("x.example", "mx.x.example")
+
+  t.it("lets time pass", function()
+    local p = env:peer("mx.x.example", { replies = { content = "450 4.2.0 later" } })
+    local m = env:session { listener = "relay", auth = "ann" }:send { from = "ann@acme.example", to = "bob@x.example" }
+    env:run_queue()
+    t.eq(#p.transcript, 1)
+    t.eq(env:now(), "2026-03-02T10:00:00.000Z")
+    env:advance("6d")
+    t.ok(#p.transcript > 5)
+    t.eq(m.state, "expired")
+    local n = env:notices()
+    t.eq(n[#n].to, "ann@acme.example")
+    t.match(n[#n].text, "bob@x%.example")
+    t.eq(n[#n].action, "failed")
+  end)
+
+  t.it("has handlers that wait", function()
+    local s = env:session { listener = "inbound", ip = "192.0.2.77" }
+    t.eq(s:send { from = "bob@x.example", to = "slow@acme.example" }.reply.text, "waited")
+    t.eq(env:now(), "2026-03-02T10:00:02.000Z")
+    env.dns:txt("listed.example", { "by hand" })
+    t.eq(s:send { from = "bob@x.example", to = "listed@acme.example" }.reply,
+         { code = 550, status = "5.7.1", text = "by hand", stage = "rcpt" })
+    env.dns:fail("listed.example", "TXT", "bogus")
+    t.eq(s:send { from = "bob@x.example", to = "listed@acme.example" }.reply.text, "no answer")
+  end)
+
+  t.it("knows MTA-STS", function()
+    env.sts:policy("x.example", { mode = "enforce", mx = { "mx.x.example" } })
+    local p = env:peer("mx.x.example", { caps = { "STARTTLS" }, tls = { verified = "no" } })
+    local s = env:session { listener = "relay", auth = "ann" }
+    local m = s:send { from = "ann@acme.example", to = "bob@x.example" }
+    env:run_queue()
+    t.eq(#p.transcript, 0)
+    p = env:peer("mx.x.example", { caps = { "STARTTLS" }, tls = { verified = "pkix" } })
+    env:advance("1h")
+    t.eq(#p.transcript, 1)
+    t.eq(m.state, "delivered")
+  end)
+
+  t.it("calls one hook", function()
+    local v, fx = env:call("message", { message = { from = "a@acme.example", to = "b@x.example",
+                                                    headers = { Subject = "[secure] x" } } })
+    t.eq(v, nil)
+    t.has(fx.duties, "propagate")
+    v = env:call("unmet", { message = { from = "a@acme.example", to = "b@x.example", tags = { "secure" } },
+                              hop = { unmet = { "encrypt" } } })
+    t.eq(v.kind, "reroute")
+    t.eq(v.route.name, "portal")
+    v = env:call("rcpt", { message = { from = "a@x.example" }, rcpt = "broken@acme.example" })
+    t.ok(v.is_error)
+    t.eq(v.kind, "defer")
+    t.raises(function() env:call("mesage") end, "did you mean 'message'")
+  end)
+end)
+"""
+WRONG = CONFIG + """
+t.describe("wrong", function()
+  local env = t.env { config = config }
+  local function send(to)
+    return env:session { listener = "relay", auth = "ann" }:send { from = "ann@acme.example", to = to }
+  end
+  t.it("expects something else", function()
+    t.eq(send("bob@acme.example").reply.code, 550)
+  end)
+  t.it("forgets DNS", function()
+    send("bob@nowhere.example")
+    env:run_queue()
+  end)
+  t.it("forgets the host", function()
+    env.dns:mx("x.example", "mx.x.example"):a("mx.x.example", "192.0.2.200")
+    send("bob@x.example")
+    env:run_queue()
+  end)
+  t.it("looks for a trace", function()
+    send("bob@acme.example")
+    t.trace(env, { handler = "rcpt.words", verdict = "reject" })
+  end)
+  t.it("has a broken handler", function()
+    t.eq(send("broken@acme.example").reply.code, 250)
+  end)
+  t.it("reaches outside", function() io.open("/etc/passwd") end)
+  t.it("is right", function() t.ok(true) end)
+end)
+"""
+
+
+def bundle(t, name, **tests):
+    where = t.path(name)
+    os.makedirs(os.path.join(where, "tests"))
+    with open(os.path.join(where, "policy.lua"), "w", encoding="utf-8") as f:
+        f.write(POLICY)
+    for key, text in tests.items():
+        with open(os.path.join(where, "tests", key + "_test.lua"), "w", encoding="utf-8") as f:
+            f.write(text)
+    return where
+
+
+def run(where, *args):
+    return subprocess.run([find_program("sallyport"), "policy", "test", *args, where], capture_output=True, text=True,
+                          timeout=100, check=False)
+
+
+@case.register("a-bundle-that-passes")
+def passes(t):
+    """The example of the design runs as it stands; time, waiting handlers, MTA-STS and single hooks."""
+    done = run(bundle(t, "good", example=EXAMPLE, world=WORLD))
+    t.eq(done.returncode, 0, done.stdout + done.stderr)
+    t.has(done.stdout, "7 tests, 7 passed, 0 failed", "the sum")
+    t.has(done.stdout, "ok    tests/example_test.lua  secure tag: adds REQUIRETLS", "a line each")
+
+
+@case.register("a-bundle-that-fails")
+def fails(t):
+    """Each failure says where, what was expected and what came; a look-up that nobody stubbed says how to."""
+    done = run(bundle(t, "bad", wrong=WRONG))
+    t.eq(done.returncode, 1, done.stdout + done.stderr)
+    t.has(done.stdout, "7 tests, 1 passed, 6 failed", "the sum")
+    t.has(done.stdout, "tests/wrong_test.lua:12: t.eq: not equal\n        expected: 550\n        got:      250",
+          "place, expected and got")
+    t.has(done.stdout, 'DNS: MX nowhere.example was asked for and nothing is said of it; say it with '
+          'env.dns:mx("nowhere.example", ...)', "a name that is not known")
+    t.has(done.stdout, "network: a connection was made to 192.0.2.200 port 25 and there is no such peer",
+          "a host that is not there")
+    t.has(done.stdout, "t.trace: no handler did that", "no such trace")
+    t.has(done.stdout, "rcpt       rcpt.words               nil      policy.lua:", "what there is instead")
+    t.has(done.stdout, "policy.lua:19: so it is", "the broken handler's own words")
+    t.has(done.stdout, "unknown global 'io'", "nothing of the machine is in reach")
+
+
+@case.register("coverage-and-formats")
+def formats(t):
+    """Lines and rules that no test reached; a threshold; TAP and JUnit; a choice of tests."""
+    where = bundle(t, "some", example=EXAMPLE)
+    done = run(where, "--coverage")
+    t.eq(done.returncode, 0, done.stdout + done.stderr)
+    t.has(done.stdout, "of 16 lines; not reached: 11-12 15-17", "lines")
+    t.has(done.stdout, "3 of 3 rules and handlers ran", "rules")
+    done = run(where, "--coverage=90", "--tap", "--junit", t.path("out.xml"))
+    t.eq(done.returncode, 1, "below the threshold")
+    t.has(done.stderr, "less than 90 % of the lines", "why")
+    t.has(done.stdout, "TAP version 13\n1..3\nok 1 - ", "TAP")
+    root = ET.parse(t.path("out.xml")).getroot()
+    t.eq((root.get("tests"), root.get("failures")), ("3", "0"), "JUnit")
+    done = run(where, "--coverage", "--only", "portal")
+    t.has(done.stdout, "1 test, 1 passed", "one of them")
+
+
+case.main()
