@@ -26,7 +26,7 @@ if options.archive and #options.custodians > 0 then
 
   -- If the copy fails, the custodian must not learn that there is one.
   gw.on("bounce", function(message, bounce)
-    if #bounce.recipients == 1 and gw.address(bounce.recipients[1].address) == archive then
+    if #bounce.recipients == 1 and bounce.recipients[1].address == archive then
       gw.log.error("the copy for the archive has failed", { message = message.id })
       return gw.suppress { reason = "copy for the archive" }
     end

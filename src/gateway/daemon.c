@@ -454,10 +454,10 @@ list_paths(const struct conf *c, struct confine_paths *p)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)
 		confine_may_read_beside(p, c->policy.load[i]);
-	confine_may_read_beside(p, c->policy.geo_country);
-	confine_may_read_beside(p, c->policy.geo_asn);
 	confine_may_read_beside(p, c->dns.anchor);
 	confine_may_read(p, c->dsn.templates);
+	confine_may_read_beside(p, c->policy.geo_country);
+	confine_may_read_beside(p, c->policy.geo_asn);
 	confine_may_write(p, c->service.state);
 	confine_may_write_beside(p, c->queue.path);
 	confine_may_write_beside(p, c->service.control);

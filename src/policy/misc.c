@@ -258,6 +258,7 @@ static const struct {
 	{ "counter", "counters are" }, { "cache", "caches are" },
 	{ "tlsrpt", "TLS reports are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
+	{ "geo", "GeoIP data is" },
 	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
 };
 
