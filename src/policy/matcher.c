@@ -71,6 +71,7 @@ static const struct {
 	[MATCH_CLIENT_IP] = { "client_ip", SHAPE_WORDS, KNOWS_CONN },
 	[MATCH_HELO] = { "helo", SHAPE_WORDS, KNOWS_HELO },
 	[MATCH_TLS_INBOUND] = { "tls_inbound", SHAPE_OPT_WORDS, KNOWS_CONN },
+	[MATCH_AUTH] = { "auth", SHAPE_OPT_WORDS, KNOWS_HELO },
 	[MATCH_SENDER] = { "sender", SHAPE_WORDS, KNOWS_ENVELOPE },
 	[MATCH_SENDER_DOMAIN] = { "sender_domain", SHAPE_WORDS, KNOWS_ENVELOPE },
 	[MATCH_RCPT] = { "rcpt", SHAPE_WORDS, KNOWS_RCPT },

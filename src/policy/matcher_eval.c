@@ -100,6 +100,23 @@ eval_tls(const struct matcher *m, const struct policy_subject *s)
 	    (m->bits == 2 && strncmp(version, "TLSv1.2", 7) == 0);
 }
 
+/* Somebody has logged in, one of these if any are named. */
+static bool
+eval_auth(const struct matcher *m, const struct policy_subject *s)
+{
+	const char *id = s->session != NULL ? s->session->info->auth_id : s->msg == NULL ? NULL : s->msg->auth_id;
+	bool yes = m->nwords == 0;
+	char *folded;
+
+	if (id == NULL)
+		return false;
+	folded = text_fold(id);
+	for (size_t i = 0; !yes && i < m->nwords; i++)
+		yes = text_glob(m->folded[i], folded);
+	free(folded);
+	return yes;
+}
+
 static bool
 rcpt_is(const struct matcher *m, const struct msg_rcpt *r)
 {
@@ -229,6 +246,8 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 		return eval_helo(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_TLS_INBOUND:
 		return eval_tls(m, s) ? MATCH_YES : MATCH_NOT;
+	case MATCH_AUTH:
+		return eval_auth(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_RCPT:
 	case MATCH_RCPT_DOMAIN:
 		return eval_rcpt(m, s) ? MATCH_YES : MATCH_NOT;
