@@ -35,6 +35,7 @@ gw.on("ehlo", function(message, hop)
     hop:note("what was seen before cannot be read: " .. tostring(err))
     return
   end
+  kv:set("shown " .. key, seen, { ttl = 86400 })
   if before and (before.names ~= seen.names or before.verified ~= seen.verified) then
     gw.log.warn("a partner's server shows another certificate", { domain = hop.destination.name, host = hop.host.name,
       was = before.names, was_verified = before.verified, names = seen.names, verified = seen.verified })
@@ -43,12 +44,15 @@ gw.on("ehlo", function(message, hop)
   end
 end, { name = "first_contact.floor", level = "mandatory" })
 
--- Only what a delivery went to is believed.
+-- Only what a delivery went to is believed from then on.
 gw.on("result", function(message, rcpt, result)
   local hop = result.hop
-  if result.kind ~= "delivered" or not hop or not hop.tls or publishes(hop) or except:has(hop.destination) then return end
-  local _, err = kv:set(hop.destination.name .. " " .. hop.host.name, identity(hop.tls), { ttl = options.keep })
-  if err then
+  if result.kind ~= "delivered" or not hop then return end
+  local key = hop.destination.name .. " " .. hop.host.name
+  local seen = kv:get("shown " .. key)
+  if not seen then return end
+  local ok, err = kv:set(key, seen, { ttl = options.keep })
+  if not ok then
     gw.log.warn("a first contact cannot be remembered", { domain = hop.destination.name, error = tostring(err) })
   end
 end, { name = "first_contact.learn" })

@@ -9,17 +9,13 @@ local options = gw.schema.options("partner_tls", {
 
 local partners = gw.table(options.table)
 
--- `until` is the last day, in UTC; the row ends when that day is over.
-local function ends(row)
-  local y, m, d = tostring(row["until"] or ""):match("^(%d%d%d%d)-(%d%d)-(%d%d)")
-  return y and os.time { year = y, month = m, day = d, hour = 0 } + 86400
-end
+-- A column of type date is the last second of that day, in UTC.
+local function has_ended(row, now) return row["until"] ~= nil and row["until"] < now end
 
 gw.on("tls_policy", function(domain, route)
   local row = partners:get(domain)
   if not row then return end
-  local last = ends(row)
-  if last and last <= gw.now() then
+  if has_ended(row, gw.now()) then
     gw.log.warn("a partner's row has run out", { domain = domain.name, row = row.domain })
     if options.expired == "defer" then
       return gw.defer { reason = "the row of partner " .. row.domain .. " has run out" }
@@ -34,10 +30,9 @@ gw.every {
   name = "partner_tls.expiry", interval = "1d", scope = "node",
   run = function(tick)
     for row in partners:each() do
-      local last = ends(row)
-      if last and last - gw.now() < options.warn then
-        gw.log.warn(last <= gw.now() and "a partner's row has run out" or "a partner's row runs out soon",
-          { row = row.domain, last_day = os.date("!%Y-%m-%d", last - 86400) })
+      if has_ended(row, gw.now() + options.warn) then
+        gw.log.warn(has_ended(row, gw.now()) and "a partner's row has run out" or "a partner's row runs out soon",
+          { row = row.domain, last_day = os.date("!%Y-%m-%d", row["until"]) })
       end
     end
   end,

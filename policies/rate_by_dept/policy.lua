@@ -11,10 +11,14 @@ local options = gw.schema.options("rate_by_dept", {
 
 local people = options.table ~= "" and gw.table(options.table) or nil
 
+-- All workers count together. The window begins with the first one and is empty again when it is over.
+local kv = gw.kv "rate_by_dept"
+
 local function limiters(what, limits)
   local out = {}
   for dept, limit in gw.sorted_pairs(limits) do
-    out[dept] = gw.rate { name = ("rate_by_dept.%s.%s"):format(what, dept:lower():gsub("[^a-z0-9]", "_")), limit = limit, scope = "node" }
+    local n, time = limit:match("^(%d+)/(.*)$")
+    out[dept] = { key = what .. " " .. dept, n = tonumber(n), window = gw.schema.seconds(time) }
   end
   return out
 end
@@ -39,9 +43,12 @@ local function take(limits, message)
   local dept = not message.from.is_null and dept_of(message.from)
   local limiter = dept and limits[dept]
   if not limiter then return end
-  local ok, retry_after = limiter:take(dept, 1)
-  if not ok then
-    return gw.defer { status = "4.7.1", text = options.text, reason = ("limit of %s, again in %s s"):format(dept, tostring(retry_after)) }
+  local n, err = kv:add(limiter.key, 1, { ttl = limiter.window })
+  if err then
+    return gw.defer { text = "Cannot count just now, try later", reason = tostring(err) }
+  end
+  if n > limiter.n then
+    return gw.defer { status = "4.7.1", text = options.text, reason = ("%s has used up its %d"):format(limiter.key, limiter.n) }
   end
 end
 

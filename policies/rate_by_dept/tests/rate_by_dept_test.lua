@@ -3,10 +3,12 @@ local t = gw.test
 local function env(options)
   options.senders = { ["@sales.acme.example"] = "sales", ["@*.sales.acme.example"] = "sales", ["ann@acme.example"] = "sales",
     ["bot@"] = "robots", ["@.dev.example"] = "dev" }
-  return t.env { bundle = ".", config = {
+  local e = t.env { bundle = ".", config = {
     tables = { people = { csv = "tests/people.csv", key = "addr" } },
     policy = { options = { rate_by_dept = options } },
   } }
+  e:peer("mail.acme.example")
+  return e
 end
 
 local function send(e, from, to, more)
