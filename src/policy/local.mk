@@ -85,6 +85,7 @@ libsallyport_a_SOURCES += \
 	src/policy/obj_hop.c \
 	src/policy/obj_message.c src/policy/obj_message.h \
 	src/policy/obj_message_edit.c \
+	src/policy/obj_parts.c \
 	src/policy/obj_rcpt.c \
 	src/policy/obj_report.c \
 	src/policy/obj_result.c \

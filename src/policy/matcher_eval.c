@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "message/mime.h"
 #include "policy/matcher_int.h"
 
 static const char *
@@ -115,6 +116,26 @@ eval_auth(const struct matcher *m, const struct policy_subject *s)
 		yes = text_glob(m->folded[i], folded);
 	free(folded);
 	return yes;
+}
+
+/* A part with a file name, or that says it is an attachment; with words, one with such a name. */
+static bool
+eval_attachment(const struct matcher *m, struct policy_view *v)
+{
+	const struct mime *mime = view_mime(v);
+
+	for (size_t i = 0; mime != NULL && i < mime->n; i++) {
+		const struct mime_part *p = &mime->v[i];
+		bool yes = m->nwords == 0 && (p->filename != NULL || strcmp(p->disposition, "attachment") == 0);
+		char *folded = p->filename == NULL || m->nwords == 0 ? NULL : text_fold(p->filename);
+
+		for (size_t k = 0; folded != NULL && !yes && k < m->nwords; k++)
+			yes = text_glob(m->folded[k], folded);
+		free(folded);
+		if (yes)
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -246,6 +267,8 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 		return eval_helo(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_TLS_INBOUND:
 		return eval_tls(m, s) ? MATCH_YES : MATCH_NOT;
+	case MATCH_ATTACHMENT:
+		return eval_attachment(m, v) ? MATCH_YES : MATCH_NOT;
 	case MATCH_AUTH:
 		return eval_auth(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_RCPT:

@@ -25,6 +25,18 @@ t.describe("pci", function()
     t.ok(send(env(), "x", { subject = "card 5500-0000-0000-0004" }).held)
   end)
 
+  t.it("looks at text in base64 and in attachments, as far as it is to", function()
+    local function raw(e, body)
+      return e:session { listener = "relay", ip = "10.1.2.3", tls = true }
+        :send { from = "ann@acme.example", to = "bob@shop.example", raw = body }
+    end
+    local mixed = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n%s\r\n--b\r\n" ..
+      "Content-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\nNDExMTExMTExMTExMTExMQ==\r\n--b--\r\n"
+    t.ok(raw(env(), mixed:format("hello", "text/csv; name=cards.csv")).held)
+    t.ok(raw(env(), mixed:format("hello", "application/pdf")).queued)
+    t.ok(raw(env { scan = 1024 }, mixed:format(("x"):rep(900) .. "\r\n" .. ("x"):rep(200), "text/csv")).queued)
+  end)
+
   t.it("never shows the number", function()
     local e = env { act = "reject" }
     local msg = send(e, "4111111111111111")
