@@ -31,7 +31,7 @@ end
 
 function types.text(v, spec)
   if type(v) ~= "string" then return nil, "a text" end
-  if v:find("[\r\n%z]") and not spec.lines then return nil, "a text without line breaks" end
+  if v:find("[\r\n\0]") and not spec.lines then return nil, "a text without line breaks" end
   if spec.pattern and not v:find("^" .. spec.pattern .. "$") then return nil, spec.expects or "another form" end
   return in_range(v, spec, #v, " octets")
 end
@@ -110,6 +110,14 @@ function types.time(v)          -- of day
     return nil, 'a time of day such as "08:00", up to "24:00"'
   end
   return v
+end
+
+-- Becomes seconds since 1970.
+function types.moment(v)
+  local y, mo, d, h, mi, s = (type(v) == "string" and v or ""):match("^(%d%d%d%d)-(%d%d)-(%d%d)T(%d%d):(%d%d):(%d%d)Z$")
+  local t = y and os.time { year = y, month = mo, day = d, hour = h, min = mi, sec = s }
+  if not t or os.date("!%Y-%m-%dT%H:%M:%SZ", t) ~= v then return nil, 'a time in UTC such as "2026-12-24T22:00:00Z"' end
+  return t
 end
 
 function types.any(v) return v end

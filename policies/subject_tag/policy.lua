@@ -1,15 +1,17 @@
 -- subject_tag: a keyword in the subject, or a sensitivity header, asks for REQUIRETLS.
---
--- The options; README says what each of them does.
-local options = {
-  keywords  = { "[secure]", "[encrypt]" },
-  headers   = { { "Sensitivity", "Company-Confidential", "Private" } },
-  senders   = {},                 -- empty: every sender may ask
-  roles     = { "relay" },        -- listeners that our own people send through
-  level     = "requiretls",
-  tag       = "secure",
-  strip     = false,
-}
+local options = gw.schema.options("subject_tag", {
+  keywords = { type = "list", of = "text", default = { "[secure]", "[encrypt]" }, min = 1,
+    doc = "Words or phrases; one that ends in a letter must end a word." },
+  headers = { type = "list", of = { type = "list", of = "text", min = 2 },
+    default = { { "Sensitivity", "Company-Confidential", "Private" } },
+    doc = "A field's name and the values that count; `*` is any text." },
+  senders = { type = "list", of = "address", default = {}, doc = "Who may ask. Empty: everybody." },
+  roles = { type = "list", of = { type = "text", one_of = { "mx", "relay", "reinject" } }, default = { "relay" }, min = 1,
+    doc = "Roles of the listeners it applies to." },
+  level = { type = "level", default = "requiretls", doc = "What marked mail owes." },
+  tag = { type = "text", default = "secure", doc = "The tag that other policies can look at." },
+  strip = { type = "boolean", default = false, doc = "Takes the keyword out of the subject. Breaks a DKIM signature made before." },
+})
 
 local m, a = gw.match, gw.action
 

@@ -2,10 +2,11 @@
 --
 -- RFC 8689 gives senders this header so that a report about broken TLS can reach a domain whose TLS
 -- is broken. For other mail it asks for less protection than the recipient's domain publishes.
-local options = {
-  localparts = { "postmaster", "tlsrpt", "tls-reports", "abuse", "hostmaster" },
-  addresses  = {},                -- further ones in full: "smtp-tls@vendor.example"
-}
+local options = gw.schema.options("tlsno_roles", {
+  localparts = { type = "list", of = "text", default = { "postmaster", "tlsrpt", "tls-reports", "abuse", "hostmaster" },
+    doc = "Local-parts, at whatever domain." },
+  addresses = { type = "list", of = "mailbox", default = {}, doc = "Further addresses in full." },
+})
 
 local roles, known = gw.set(options.localparts), gw.set(options.addresses)
 

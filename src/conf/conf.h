@@ -193,6 +193,7 @@ struct conf {
 		size_t nload;
 		struct conf_level *levels;
 		size_t nlevels;
+		char *geo_country, *geo_asn;	/* files; NULL: none */
 		char *options;		/* an object of JSON; NULL: none */
 		uint64_t instructions, memory;
 		int64_t wall_ms;

@@ -420,6 +420,12 @@ const struct setting conf_schema[] = {
 { "policy.options", T_OPTIONS, NULL, AT(conf, policy.options),
   .text = "Options of ready-made policies, by the policy's name: subject_tag = { strip = true }. What there is "
 	  "says sallyport policy options." },
+{ "policy.geo", T_SECTION, NULL, .text = "Databases in the MaxMind format for gw.geo, hop.country and hop.asn. Put a "
+	  "new file in the place of an old one with rename; it is read with the next reload." },
+{ "policy.geo.country", T_TEXT, NULL, .kind = &kind_path, AT(conf, policy.geo_country),
+  .text = "Country by address, such as GeoLite2-Country.mmdb." },
+{ "policy.geo.asn", T_TEXT, NULL, .kind = &kind_path, AT(conf, policy.geo_asn),
+  .text = "Network by address, such as GeoLite2-ASN.mmdb." },
 { "policy.limits", T_SECTION, NULL, .text = "What one call of a handler may use." },
 { "policy.limits.instructions", T_NUMBER, "1000000", .min = 10000, .max = 1000000000,
   AT(conf, policy.instructions), .text = "Lua instructions." },

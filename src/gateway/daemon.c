@@ -561,6 +561,8 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_read_beside(p, c->policy.http_ca_file);
 	confine_may_read_beside(p, c->dns.anchor);
 	confine_may_read(p, c->dsn.templates);
+	confine_may_read_beside(p, c->policy.geo_country);
+	confine_may_read_beside(p, c->policy.geo_asn);
 	confine_may_write(p, c->service.state);
 	confine_may_write_beside(p, c->queue.path);
 	confine_may_write_beside(p, c->service.control);

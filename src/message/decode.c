@@ -99,6 +99,27 @@ add_converted(struct decoder *d)
 	return ok;
 }
 
+char *
+charset_to_utf8(const char *charset, const char *p, size_t n, size_t *n_out)
+{
+	size_t in_left = n, room = 4 * n + 16;
+	char *in = (char *)p, *text, *at;
+	iconv_t cd;
+
+	if (!charset_is_known(charset) || (cd = iconv_open("UTF-8", charset)) == (iconv_t)-1)
+		return NULL;
+	at = text = xmalloc(room + 1);
+	/* What is not of this charset is left out, octet by octet. */
+	while (in_left > 0 && iconv(cd, &in, &in_left, &at, &room) == (size_t)-1 && in_left > 0 && room > 8) {
+		in++;
+		in_left--;
+	}
+	iconv_close(cd);
+	*n_out = (size_t)(at - text);
+	*at = '\0';
+	return text;
+}
+
 /* Ends a run of encoded words of one charset. They are joined before they are converted: some
  * programs cut a character in two between them. */
 static void

@@ -11,6 +11,7 @@ libsallyport_a_SOURCES += \
 	src/message/fields.c \
 	src/message/header.c \
 	src/message/message.h src/message/message_int.h \
+	src/message/mime.c src/message/mime.h \
 	src/message/msg.c src/message/msg.h \
 	src/message/received.c \
 	src/message/report.c src/message/report.h \
@@ -33,6 +34,13 @@ tests_unit_test_message_received_LDADD = $(UNIT_LIBS)
 tests_unit_test_message_writer_SOURCES = tests/unit/test_message_writer.c tests/unit/unit.h
 tests_unit_test_message_writer_LDADD = $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_message_mime tests/fuzz/replay_mime
+TESTS += tests/unit/test_message_mime tests/fuzz/replay_mime
+tests_unit_test_message_mime_SOURCES = tests/unit/test_message_mime.c tests/unit/unit.h
+tests_unit_test_message_mime_LDADD = $(UNIT_LIBS)
+tests_fuzz_replay_mime_SOURCES = tests/fuzz/fuzz_mime.c tests/fuzz/replay.c
+tests_fuzz_replay_mime_LDADD = $(UNIT_LIBS)
+FUZZ_NAMES += mime
 check_PROGRAMS += tests/fuzz/replay_header tests/fuzz/replay_writer tests/fuzz/replay_decode
 TESTS += tests/fuzz/replay_header tests/fuzz/replay_writer tests/fuzz/replay_decode
 tests_fuzz_replay_header_SOURCES = tests/fuzz/fuzz_header.c tests/fuzz/replay.c

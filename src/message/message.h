@@ -76,6 +76,7 @@ struct content *message_writer_finish(struct message_writer *w, unsigned *flags_
 void message_writer_free(struct message_writer *w);
 /* Up to `max` octets of the body that follow the header, as far as they are in memory; for policies. */
 struct slice content_body_peek(const struct content *c, size_t max);
+struct slice content_header_peek(const struct content *c);	/* as it came */
 
 /* ---- Trace (RFC 5321 4.4, RFC 3848, RFC 8314 4.3; M-180 to M-184). ---- */
 struct received {

@@ -14,6 +14,9 @@ size_t header_name_length(const char *line, size_t n, size_t *colon_out);
  * which is false. */
 bool header_add_field(struct buf *out, const char *name, const char *value, bool utf8);
 
+/* Of the charsets that we let iconv load; NULL for others (UTF-8 and ASCII are among those). Heap, with NUL. */
+char *charset_to_utf8(const char *charset, const char *p, size_t n, size_t *n_out);
+
 /* ---- Notices ---- */
 
 /* The sentences, in a language that we have (dsn_phrases.c). UTF-8. */

@@ -59,6 +59,14 @@ content_body_peek(const struct content *c, size_t max)
 	return (struct slice){ at + c->header_size, n < max ? n : max };
 }
 
+struct slice
+content_header_peek(const struct content *c)
+{
+	const char *at = c == NULL ? NULL : c->mem != NULL ? c->mem : c->head;
+
+	return at == NULL ? (struct slice){ "", 0 } : (struct slice){ at, (size_t)c->header_size };
+}
+
 /* ---- small lists ---- */
 
 /* Room for one more in an array that has no field for its capacity: it grows at powers of two. */

@@ -5,6 +5,9 @@
 #include "policy/policy_int.h"
 
 void policy_lib_zone_open(lua_State *L);	/* core on top: adds zone */
+void policy_geo_open(lua_State *L);		/* gw on top: adds geo */
+void policy_push_country(lua_State *L, const char *ip);	/* a text or nil; ip NULL: nil */
+void policy_push_asn(lua_State *L, const char *ip);
 void policy_cidr_open(lua_State *L);		/* gw on top: adds cidr */
 int policy_library_open(lua_State *L);		/* while loading, before the policies */
 int policy_options_check(lua_State *L);		/* after them */

@@ -17,6 +17,7 @@ libsallyport_a_SOURCES += \
 	src/policy/json.c \
 	src/policy/lib.c src/policy/lib.h \
 	src/policy/lib_cidr.c \
+	src/policy/lib_geo.c \
 	src/policy/lib_zone.c \
 	src/policy/life.c \
 	src/policy/lua_cache.c \
@@ -57,6 +58,7 @@ TESTS += tests/unit/test_policy_lib
 tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c tests/unit/policy_fixture.h tests/unit/unit.h
 tests_unit_test_policy_lib_LDADD = $(UNIT_LIBS)
 EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua \
+	tests/unit/lib/geo.lua tests/unit/lib/country.mmdb tests/unit/lib/asn.mmdb tests/unit/lib/make_mmdb.py \
 	tests/unit/lib/redact.lua tests/unit/lib/schema.lua tests/unit/lib/template.lua
 check_PROGRAMS += tests/unit/test_policy_data
 TESTS += tests/unit/test_policy_data
@@ -96,6 +98,7 @@ libsallyport_a_SOURCES += \
 	src/policy/obj_hop.c \
 	src/policy/obj_message.c src/policy/obj_message.h \
 	src/policy/obj_message_edit.c \
+	src/policy/obj_parts.c \
 	src/policy/obj_rcpt.c \
 	src/policy/obj_report.c \
 	src/policy/obj_result.c \
@@ -124,8 +127,4 @@ TESTS += tests/fuzz/replay_policy_text
 tests_fuzz_replay_policy_text_SOURCES = tests/fuzz/fuzz_policy_text.c tests/fuzz/replay.c
 tests_fuzz_replay_policy_text_LDADD = $(UNIT_LIBS)
 FUZZ_NAMES += policy_text
-subjecttagdir = $(policydir)/subject_tag
-dist_subjecttag_DATA = policies/subject_tag/policy.lua policies/subject_tag/README
-tlsnorolesdir = $(policydir)/tlsno_roles
-dist_tlsnoroles_DATA = policies/tlsno_roles/policy.lua policies/tlsno_roles/README
 # objects: end

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "message/mime.h"
 #include "policy/matcher_int.h"
 
 static const char *
@@ -98,6 +99,43 @@ eval_tls(const struct matcher *m, const struct policy_subject *s)
 	/* msg->tls_in may say more than the version: "TLSv1.3 TLS_AES_..." */
 	return m->bits == 0 || strncmp(version, "TLSv1.3", 7) == 0 ||
 	    (m->bits == 2 && strncmp(version, "TLSv1.2", 7) == 0);
+}
+
+/* Somebody has logged in, one of these if any are named. */
+static bool
+eval_auth(const struct matcher *m, const struct policy_subject *s)
+{
+	const char *id = s->session != NULL ? s->session->info->auth_id : s->msg == NULL ? NULL : s->msg->auth_id;
+	bool yes = m->nwords == 0;
+	char *folded;
+
+	if (id == NULL)
+		return false;
+	folded = text_fold(id);
+	for (size_t i = 0; !yes && i < m->nwords; i++)
+		yes = text_glob(m->folded[i], folded);
+	free(folded);
+	return yes;
+}
+
+/* A part with a file name, or that says it is an attachment; with words, one with such a name. */
+static bool
+eval_attachment(const struct matcher *m, struct policy_view *v)
+{
+	const struct mime *mime = view_mime(v);
+
+	for (size_t i = 0; mime != NULL && i < mime->n; i++) {
+		const struct mime_part *p = &mime->v[i];
+		bool yes = m->nwords == 0 && (p->filename != NULL || strcmp(p->disposition, "attachment") == 0);
+		char *folded = p->filename == NULL || m->nwords == 0 ? NULL : text_fold(p->filename);
+
+		for (size_t k = 0; folded != NULL && !yes && k < m->nwords; k++)
+			yes = text_glob(m->folded[k], folded);
+		free(folded);
+		if (yes)
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -229,6 +267,10 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 		return eval_helo(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_TLS_INBOUND:
 		return eval_tls(m, s) ? MATCH_YES : MATCH_NOT;
+	case MATCH_ATTACHMENT:
+		return eval_attachment(m, v) ? MATCH_YES : MATCH_NOT;
+	case MATCH_AUTH:
+		return eval_auth(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_RCPT:
 	case MATCH_RCPT_DOMAIN:
 		return eval_rcpt(m, s) ? MATCH_YES : MATCH_NOT;

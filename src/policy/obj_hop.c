@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/lib.h"
 #include "policy/objects.h"
 
 const struct policy_hop *
@@ -111,13 +112,13 @@ get_relaxed(lua_State *L, const struct obj *o)
 static void
 get_country(lua_State *L, const struct obj *o)
 {
-	obj_not_available(L, "hop.country");
+	policy_push_country(L, obj_hop_of(L, o)->ip);
 }
 
 static void
 get_asn(lua_State *L, const struct obj *o)
 {
-	obj_not_available(L, "hop.asn");
+	policy_push_asn(L, obj_hop_of(L, o)->ip);
 }
 
 /* A set: the name of each offer to a time. */

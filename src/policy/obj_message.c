@@ -398,10 +398,16 @@ m_has_tag(lua_State *L)
 	return 1;
 }
 
+/* parts() -> a list of tables: type, charset, filename, disposition, level, size, text(). */
 static int
 m_parts(lua_State *L)
 {
-	return obj_not_available(L, "message:parts");
+	struct obj o = obj_check(L, OBJ_MESSAGE);
+	const struct content *c = content_of(L, &o, "parts");
+
+	struct slice body = content_body_peek(c, PREVIEW_MAX);
+
+	return obj_push_parts(L, content_header_peek(c), body, c->header_size + body.n == c->size);
 }
 
 static int

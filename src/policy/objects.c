@@ -279,6 +279,7 @@ policy_objects_register(lua_State *L)
 	lua_pop(L, 1);
 	obj_address_register(L);
 	obj_set_register(L);
+	obj_parts_register(L);
 }
 
 /* ---- The arguments of the hooks ---- */

@@ -72,6 +72,9 @@ int obj_note(lua_State *L);
 #define TAGS_MAX 64
 #define TAG_BYTES 64
 
+/* message:parts(): a list of tables. `whole`: the body is all of it. */
+int obj_push_parts(lua_State *L, struct slice header, struct slice body, bool whole);
+void obj_parts_register(lua_State *L);
 void obj_address_register(lua_State *L);	/* metatables; gw on top */
 void obj_set_register(lua_State *L);	/* gw.set */
 /* Name of the i-th member of a set, NULL past the end. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message/mime.h"
 #include "policy/view.h"
 
 void
@@ -33,6 +34,24 @@ void
 view_fini(struct policy_view *v)
 {
 	forget(v);
+	if (v->mime != NULL)
+		mime_fini(v->mime);
+	free(v->mime);
+	v->mime = NULL;
+}
+
+#define MIME_MAX (256u * 1024)
+
+const struct mime *
+view_mime(struct policy_view *v)
+{
+	const struct content *c = v->s->content != NULL ? v->s->content : v->s->msg == NULL ? NULL : v->s->msg->content;
+
+	if (v->mime == NULL && c != NULL) {
+		v->mime = xmalloc(sizeof *v->mime);
+		mime_parse(v->mime, content_header_peek(c), content_body_peek(c, MIME_MAX));
+	}
+	return v->mime;
 }
 
 const struct header *

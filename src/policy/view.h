@@ -13,6 +13,7 @@ struct policy_view {
 	char *rendered;		/* heap, when there are edits */
 	char **decoded;		/* for each field, NULL until asked for */
 	char **folded;
+	struct mime *mime;	/* heap, of what is in memory of the body; NULL until asked for */
 	size_t nth, nth_at;	/* the recipient that was found last, see obj_set.c */
 	const struct conf *conf;	/* for roles of listeners that are gone; NULL: unknown */
 	/* For matchers that are Lua functions: 1, 0, -1; set by who evaluates. */
@@ -21,6 +22,8 @@ struct policy_view {
 };
 void view_init(struct policy_view *v, struct policy_subject *s);
 void view_fini(struct policy_view *v);
+/* The parts of the message as it came, as far as it is in memory; NULL when this hook has no body. */
+const struct mime *view_mime(struct policy_view *v);
 /* The header now; NULL when this hook has none. Fields move when an edit was made in between. */
 const struct header *view_header(struct policy_view *v);
 /* Unfolded and decoded to UTF-8 (RFC 2047); the view's. `i` indexes view_header()->fields. */

@@ -528,8 +528,8 @@ static const char kv[] =
     "  ok, now = kv:cas('new', 1, 2) assert(ok == false and now == nil)\n"
     "  assert(kv:delete 'n' == true and kv:delete 'n' == false)\n"
     /* what is over is not there, and a counter keeps the end that it began with */
-    "  kv:set('t', 1, { ttl = 0.05 }) assert(kv:add('c', 1, { ttl = 0.05 }) == 1)\n"
-    "  assert(kv:get 't' == 1 and kv:add('c', 1, { ttl = '1h' }) == 2) gw.sleep(0.06)\n"
+    "  kv:set('t', 1, { ttl = 0.8 }) assert(kv:add('c', 1, { ttl = 0.8 }) == 1)\n"
+    "  assert(kv:get 't' == 1 and kv:add('c', 1, { ttl = '1h' }) == 2) gw.sleep(0.85)\n"
     "  assert(kv:get 't' == nil and kv:add 'c' == 1 and kv:delete 't' == false and kv:cas('t', nil, 2))\n"
     "  local t = gw.all { function() return kv:add 'p' end, function() return kv:add 'p' end,\n"
     "    function() return kv:add 'p' end }\n"

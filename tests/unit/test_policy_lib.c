@@ -1,5 +1,7 @@
 /* The shipped library (lua/): each file of tests/unit/lib is a policy that checks one module with
  * assert, while it loads and, for what needs mail, in a handler at `message`. */
+#include <stdlib.h>
+
 #include "policy_fixture.h"
 
 static char libdir[512];
@@ -62,6 +64,38 @@ START_TEST(module)
 }
 END_TEST
 
+START_TEST(geo)
+{
+	const char *srcdir = getenv("srcdir");
+	struct fix f;
+	struct world w;
+	struct verdict v;
+	char *text = read_text("geo"), *dir = realpath(srcdir == NULL ? "." : srcdir, NULL), *options;
+
+	options = xasprintf("{}, geo = { country = '%s/tests/unit/lib/country.mmdb', asn = '%s/tests/unit/lib/asn.mmdb' }",
+	    dir, dir);
+	fix_options = options;
+	fix_load(&f, text);
+	world_init(&w);
+	w.hop.ip = "192.0.2.7";
+	fix_call(&f, HOOK_EHLO, &w, &v);
+	ck_assert_msg(v.kind == VERDICT_NONE && !v.is_error, "%s", fix_log);
+	verdict_fini(&v);
+	world_fini(&w, f.g);
+	fix_fini(&f);
+	/* A file that is none. */
+	free(options);
+	fix_options = options = xasprintf("{}, geo = { country = '%s/tests/unit/lib/geo.lua' }", dir);
+	ck_assert(!fix_try(&f, text));
+	ck_assert_msg(strstr(f.err.text, "policy.geo.country: ") != NULL, "%s", f.err.text);
+	fix_fini(&f);
+	fix_options = NULL;
+	free(options);
+	free(dir);
+	free(text);
+}
+END_TEST
+
 /* What does not load, and what is said of it. */
 static const struct load_case {
 	const char *name, *options, *text, *words;
@@ -80,7 +114,7 @@ static const struct load_case {
 	{ "unknown type", NULL, "gw.schema.options('d', { n = 'intger' })", "there is no type 'intger' (did you mean 'integer'?)" },
 	{ "zone", NULL, "gw.calendar { zone = 'Europe/Berlyn', windows = { {} } }", "knows no time zone \"Europe/Berlyn\"" },
 	{ "zone as a path", NULL, "gw.calendar { zone = '../../etc/passwd', windows = { {} } }", "knows no time zone" },
-	{ "zone with NUL", NULL, "gw.calendar { zone = 'UTC\\0', windows = { {} } }", "knows no time zone" },
+	{ "zone with NUL", NULL, "gw.calendar { zone = 'UTC\\0', windows = { {} } }", "a text without line breaks" },
 	{ "days", NULL, "gw.calendar { windows = { { days = 'mon-fry' } } }", "days \"mon-fry\" cannot be read" },
 	{ "window", NULL, "gw.calendar { windows = { { from = '8' } } }", "gw.calendar.windows[1].from: a time of day" },
 	{ "network", NULL, "gw.cidr { '10.0.0.1/8' }", "gw.cidr: " },
@@ -131,5 +165,6 @@ UNIT_MAIN("policy_lib",
 	fix_libdir = libdir;
 	tcase_add_loop_test(tc, module, 0, NELEMS(modules));
 	tcase_add_loop_test(tc, load_error, 0, NELEMS(loads));
+	tcase_add_test(tc, geo);
 	tcase_add_test(tc, options_text);
 )

@@ -204,6 +204,7 @@ make_msg(void)
 	m->helo = xstrdup("Mail.Acme.Example");
 	m->listener = xstrdup("relay");
 	m->tls_in = xstrdup("TLSv1.3");
+	m->auth_id = xstrdup("Ann");
 	msg_add_tag(m, "secure");
 	r = msg_add_rcpt(m);
 	r->address = xstrdup("bob@clinic.example");
@@ -247,6 +248,9 @@ static const struct match_case {
 	{ "tls", MATCH_TLS_INBOUND, NULL, NULL, NULL, 0, true },
 	{ "tls 1.2", MATCH_TLS_INBOUND, NULL, "1.2", NULL, 0, true },
 	{ "tls 1.3", MATCH_TLS_INBOUND, NULL, "1.3", NULL, 0, true },
+	{ "auth", MATCH_AUTH, NULL, NULL, NULL, 0, true },
+	{ "auth id", MATCH_AUTH, NULL, "bob", "an*", 0, true },
+	{ "other auth id", MATCH_AUTH, NULL, "ann@*", NULL, 0, false },
 	{ "sender", MATCH_SENDER, NULL, "ann@acme.example", NULL, 0, true },
 	{ "sender at domain", MATCH_SENDER, NULL, "@acme.example", NULL, 0, true },
 	{ "other sender", MATCH_SENDER, NULL, "<>", NULL, 0, false },

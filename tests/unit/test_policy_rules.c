@@ -313,42 +313,45 @@ read_policy(const char *name)
 	return text;
 }
 
-/* `from`, in the text, becomes `to`: another choice of options. */
-static char *
-with_option(char *text, const char *from, const char *to)
+/* With these options, as Lua text; NULL: none. */
+static void
+load_policy(struct fix *f, const char *name, const char *options)
 {
-	char *at = from == NULL ? NULL : strstr(text, from), *out;
+	const char *srcdir = getenv("srcdir");
+	char *text = read_policy(name), *lib = xasprintf("%s/lua", srcdir == NULL ? "." : srcdir);
+	char *all = options == NULL ? NULL : xasprintf("{ %s = { %s } }", name, options);
 
-	if (from == NULL)
-		return text;
-	ck_assert_msg(at != NULL, "%s", from);
-	out = xasprintf("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	fix_libdir = lib;
+	fix_options = all;
+	fix_load(f, text);
+	fix_libdir = fix_options = NULL;
+	free(all);
+	free(lib);
 	free(text);
-	return out;
 }
 
 static const struct subject_case {
-	const char *name, *from_option, *to_option;
+	const char *name, *options;
 	const char *header;
 	enum listener_role role;
 	bool marked;
 	const char *subject;	/* afterwards; NULL: no edit */
 } subjects[] = {
-	{ "keyword", NULL, NULL, "Subject: Re: [SECURE] results\r\n\r\n", ROLE_RELAY, true, NULL },
-	{ "encoded keyword", NULL, NULL, "Subject: =?utf-8?b?W3NlY3VyZV0=?= x\r\n\r\n", ROLE_RELAY, true, NULL },
-	{ "header", NULL, NULL, "Subject: x\r\nSensitivity: company-confidential\r\n\r\n", ROLE_RELAY, true, NULL },
-	{ "no mark", NULL, NULL, "Subject: secure\r\nSensitivity: Personal\r\n\r\n", ROLE_RELAY, false, NULL },
-	{ "keyword in the body only", NULL, NULL, "Subject: x\r\n\r\n[secure]", ROLE_RELAY, false, NULL },
-	{ "from outside", NULL, NULL, "Subject: [secure]\r\n\r\n", ROLE_MX, false, NULL },
-	{ "listed sender", "senders   = {}", "senders = { '@acme.example' }", "Subject: [secure]\r\n\r\n", ROLE_RELAY,
+	{ "keyword", NULL, "Subject: Re: [SECURE] results\r\n\r\n", ROLE_RELAY, true, NULL },
+	{ "encoded keyword", NULL, "Subject: =?utf-8?b?W3NlY3VyZV0=?= x\r\n\r\n", ROLE_RELAY, true, NULL },
+	{ "header", NULL, "Subject: x\r\nSensitivity: company-confidential\r\n\r\n", ROLE_RELAY, true, NULL },
+	{ "no mark", NULL, "Subject: secure\r\nSensitivity: Personal\r\n\r\n", ROLE_RELAY, false, NULL },
+	{ "keyword in the body only", NULL, "Subject: x\r\n\r\n[secure]", ROLE_RELAY, false, NULL },
+	{ "from outside", NULL, "Subject: [secure]\r\n\r\n", ROLE_MX, false, NULL },
+	{ "listed sender", "senders = { '@acme.example' }", "Subject: [secure]\r\n\r\n", ROLE_RELAY,
 	  true, NULL },
-	{ "sender not listed", "senders   = {}", "senders = { 'bob@acme.example' }", "Subject: [secure]\r\n\r\n",
+	{ "sender not listed", "senders = { 'bob@acme.example' }", "Subject: [secure]\r\n\r\n",
 	  ROLE_RELAY, false, NULL },
-	{ "stripped", "strip     = false", "strip = true", "Subject: Re: [Secure] results\r\n\r\n", ROLE_RELAY, true,
+	{ "stripped", "strip = true", "Subject: Re: [Secure] results\r\n\r\n", ROLE_RELAY, true,
 	  "Re: results" },
-	{ "stripped at the front", "strip     = false", "strip = true", "Subject: [secure] x\r\n\r\n", ROLE_RELAY, true,
+	{ "stripped at the front", "strip = true", "Subject: [secure] x\r\n\r\n", ROLE_RELAY, true,
 	  "x" },
-	{ "not UTF-8, not stripped", "strip     = false", "strip = true", "Subject: [secure] \xFF\r\n\r\n", ROLE_RELAY,
+	{ "not UTF-8, not stripped", "strip = true", "Subject: [secure] \xFF\r\n\r\n", ROLE_RELAY,
 	  true, NULL },
 };
 
@@ -359,9 +362,8 @@ START_TEST(subject_tag)
 	struct world w;
 	struct verdict v;
 	struct policy_subject *s;
-	char *text = with_option(read_policy("subject_tag"), c->from_option, c->to_option);
 
-	fix_load(&f, text);
+	load_policy(&f, "subject_tag", c->options);
 	world_init(&w);
 	w.listener.role = c->role;
 	s = world_for(&w, HOOK_MESSAGE);
@@ -377,7 +379,6 @@ START_TEST(subject_tag)
 	verdict_fini(&v);
 	world_fini(&w, f.g);
 	fix_fini(&f);
-	free(text);
 }
 END_TEST
 
@@ -398,9 +399,8 @@ START_TEST(tlsno_roles)
 	struct fix f;
 	struct world w;
 	struct verdict v;
-	char *text = read_policy("tlsno_roles");
 
-	fix_load(&f, text);
+	load_policy(&f, "tlsno_roles", NULL);
 	world_init(&w);
 	w.msg->tls_no = c->before;
 	free(w.msg->rcpts[0].address);
@@ -414,7 +414,6 @@ START_TEST(tlsno_roles)
 	verdict_fini(&v);
 	world_fini(&w, f.g);
 	fix_fini(&f);
-	free(text);
 }
 END_TEST
 

@@ -1,0 +1,32 @@
+/* MIME parts of a message (RFC 2045, 2046, 2231), for policies: what there is, and the text of it. Nothing
+ * is changed, and no decision of delivery hangs on it. Linear in the octets for each level. */
+#ifndef MESSAGE_MIME_H
+#define MESSAGE_MIME_H
+
+#include "message/message.h"
+
+#define MIME_LEVELS 8u
+#define MIME_PARTS 100u
+
+enum mime_encoding { MIME_PLAIN, MIME_BASE64, MIME_QUOTED };
+struct mime_part {		/* a leaf, or a message in the message, whose own parts follow */
+	char type[80];		/* "text/plain", small letters */
+	char charset[40];	/* small letters; "" none */
+	char disposition[16];	/* "attachment", "inline"; "" none */
+	char *filename;		/* UTF-8; NULL none */
+	enum mime_encoding encoding;
+	struct slice octets;	/* encoded; in what was given */
+	unsigned level;		/* 0: the message itself */
+};
+struct mime {
+	struct mime_part *v;
+	size_t n;
+	bool truncated;		/* more parts, deeper, or no end: it is not all */
+};
+/* Linked to the octets, which must outlive it. */
+void mime_parse(struct mime *m, struct slice header, struct slice body);
+void mime_fini(struct mime *m);
+/* Decoded, of text/... in UTF-8 when the charset is known. At most max octets. Heap, with NUL behind. */
+char *mime_text(const struct mime_part *p, size_t max, size_t *n_out);
+
+#endif
