@@ -78,6 +78,17 @@ list_texts(char *dst, size_t size, char *const *v, size_t n)
 }
 
 static void
+audit_invariant(json_t *out, const struct conf_invariant *v, size_t at)
+{
+	char path[64], domains[600];
+
+	snprintf(path, sizeof path, "invariants[%zu]", at + 1);
+	list_texts(domains, sizeof domains, v->domains, v->ndomains);
+	note(out, "invariant", path, "mail to %s owes at least \"%s\", and nothing makes it less", domains,
+	    tls_level_name(v->at_least));
+}
+
+static void
 audit_grant(json_t *out, const struct conf_grant *g)
 {
 	char path[128], day[32], domains[300], routes[300], most[40] = "";
@@ -181,8 +192,8 @@ audit_rest(json_t *out, const struct conf *c)
 static char *
 as_text(json_t *notes)
 {
-	static const char *const kinds[] = { "promise", "assertion", "grant", "trust", "relaxing" };
-	static const char *const titles[] = { "Promises", "Assertions", "Grants", "Trust",
+	static const char *const kinds[] = { "invariant", "promise", "assertion", "grant", "trust", "relaxing" };
+	static const char *const titles[] = { "Invariants", "Promises", "Assertions", "Grants", "Trust",
 		"Relaxing settings" };
 	struct buf b;
 	json_t *each;
@@ -212,6 +223,8 @@ conf_audit(const struct conf *c, bool json)
 	json_t *notes = json_array();
 	char *text;
 
+	for (size_t i = 0; i < c->ninvariants; i++)
+		audit_invariant(notes, &c->invariants[i], i);
 	for (size_t i = 0; i < c->nlisteners; i++)
 		audit_listener(notes, &c->listeners[i]);
 	for (size_t i = 0; i < c->nroutes; i++)

@@ -129,6 +129,7 @@ static void
 conf_free(struct conf *c)
 {
 	conf_free_domain_index(c);
+	conf_free_invariant_index(c);
 	free_section("", c);
 	free(c->file);
 	free(c->dir);
@@ -180,6 +181,8 @@ from_tree(const json_t *root, const char *dir, bool check_files, struct problems
 	conf_complete(c);
 	conf_check(&r);
 	conf_index_domains(c, p);
+	conf_index_invariants(c);
+	conf_check_invariants(&r);
 	/* Only of a configuration that holds together: a wrong path would be told twice. */
 	if (check_files && p->nerrors == 0)
 		conf_check_files(&r);

@@ -74,6 +74,11 @@ struct conf_grant {
 	int64_t expires_ms;	/* wall, last millisecond of that day UTC; may be past: checked at use */
 	unsigned max_per_day;	/* 0 none */
 };
+struct conf_invariant {	/* invariants: what no policy, route or grant can weaken */
+	char **domains;
+	size_t ndomains;
+	enum tls_level at_least;
+};
 struct conf_stub {
 	char *zone;
 	char **servers;		/* NULL-terminated */
@@ -155,6 +160,8 @@ struct conf {
 	} sts_serve;
 	struct conf_domain *domains;
 	size_t ndomains;
+	struct conf_invariant *invariants;
+	size_t ninvariants;
 	struct route **routes;
 	size_t nroutes;
 	struct conf_table *tables;	/* sorted by name */
@@ -231,6 +238,8 @@ struct conf {
 	char *warnings;			/* what conf_load accepted but an operator should hear of, a
 					 * line each (an expired grant); NULL when nothing */
 	struct domain_entry *domain_index;	/* conf_domain's */
+	struct invariant_entry *invariant_index;	/* conf_invariant's */
+	size_t invariant_any;		/* for "*"; ninvariants: none */
 	size_t domain_any;		/* first entry that matches "*"; ndomains: none */
 };
 
@@ -257,6 +266,9 @@ const struct route *conf_route(const struct conf *c, const char *name);	/* NULL 
 /* The domains entry for this domain (A-labels), NULL when nothing matches. "*.x" is any depth
  * below x. One look-up for each label. */
 const struct conf_domain *conf_domain(const struct conf *c, const char *domain);
+/* The strictest invariant for mail to this domain: its place; ninvariants: there is none. */
+size_t conf_invariant(const struct conf *c, const char *domain);
+duty_mask conf_invariant_duties(const struct conf *c, const char *domain);	/* what it asks for; 0: nothing */
 const struct conf_listener *conf_listener(const struct conf *c, const char *name);
 const struct conf_identity *conf_identity(const struct conf *c, const char *name);
 const struct conf_sts *conf_sts(const struct conf *c, const char *domain);	/* NULL: no policy */

@@ -172,6 +172,8 @@ void table_after(struct reader *r, void *item, const json_t *given);
 void tls_after(struct reader *r, void *base, const json_t *given);
 void sts_after(struct reader *r, void *item, const json_t *given);
 void conf_check_sts(struct reader *r);
+void conf_check_invariants(struct reader *r);
+void invariant_after(struct reader *r, void *item, const json_t *given);
 void conf_check_sts_files(struct reader *r);
 void check_identities(struct reader *r, char *const *names, size_t n);	/* each is in tls.identities */
 bool same_address(const char *x, const char *y);	/* of two bind texts */
@@ -180,6 +182,8 @@ void conf_check(struct reader *r);		/* cross references */
 void conf_check_files(struct reader *r);
 void conf_index_domains(struct conf *c, struct problems *p);
 void conf_free_domain_index(struct conf *c);
+void conf_index_invariants(struct conf *c);
+void conf_free_invariant_index(struct conf *c);
 
 /* Evaluates the text of gateway.lua. NULL when `p` got an error. */
 json_t *conf_eval(const char *text, size_t n, const char *name, struct problems *p);

@@ -4,6 +4,7 @@ libsallyport_a_SOURCES += \
 	src/conf/conf.c src/conf/conf.h src/conf/conf_int.h \
 	src/conf/dump.c \
 	src/conf/eval.c \
+	src/conf/invariants.c \
 	src/conf/man.c \
 	src/conf/nets.c \
 	src/conf/read.c \

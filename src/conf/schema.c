@@ -205,6 +205,14 @@ const struct setting conf_schema[] = {
 { "domains.*.route", T_TEXT, NULL, .kind = &kind_name, AT(conf_domain, route), .flags = S_REQUIRED,
   .text = "Name in routes." },
 
+{ "invariants", T_LIST, NULL, ITEMS(conf, invariants, ninvariants, conf_invariant), .after = invariant_after,
+  .text = "What mail to some domains owes at the least. No policy, route, grant or sender's TLS-Required: No makes "
+	  "it less: it is written down when a message is taken and looked at again before each MAIL." },
+{ "invariants.*.domains", T_TEXTS, NULL, .kind = &kind_pattern, ATN(conf_invariant, domains, ndomains),
+  .flags = S_REQUIRED | S_SOME, .text = "Domains of recipients, as in domains.*.match." },
+{ "invariants.*.at_least", T_CHOICE, NULL, .choices = conf_level_names, AT(conf_invariant, at_least),
+  .flags = S_REQUIRED, .text = "The level that is always owed; of several for a domain the highest." },
+
 { "routes", T_MAP, NULL, ITEMS(conf, routes, nroutes, route), .flags = S_POINTERS,
   .after = route_after, .text = "Where mail goes next; each has a name of your choice." },
 { "routes.*.via", T_VIA, NULL, AT(route, via_mx), .flags = S_REQUIRED,

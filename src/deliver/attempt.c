@@ -62,6 +62,29 @@ drop_conn(struct attempt *a)
 
 /* ---- What is owed ---- */
 
+/* By the configuration that is active now, whichever it was when the message came or this began. */
+duty_mask
+attempt_invariants(const struct attempt *a)
+{
+	const struct conf *c = a->d->env.conf(a->d->env.owner);
+	const char *domain = NULL;
+	duty_mask m = 0;
+
+	if (c->ninvariants == 0)
+		return 0;
+	if (a->prep != NULL && a->prep->route->via_mx)
+		duties_join(&m, conf_invariant_duties(c, a->dest->next_hop));
+	for (size_t i = 0; i < a->item->n; i++) {
+		const struct msg_rcpt *r = &a->msg->rcpts[a->item->rcpts[i].idx];
+
+		if (domain != NULL && strcmp(domain, r->domain) == 0)
+			continue;
+		domain = r->domain;
+		duties_join(&m, conf_invariant_duties(c, domain));
+	}
+	return m;
+}
+
 duty_mask
 attempt_duties(const struct attempt *a)
 {
@@ -70,6 +93,7 @@ attempt_duties(const struct attempt *a)
 	if (a->prep != NULL)
 		duties_join(&m, a->prep->duties);
 	duties_join(&m, a->hop_duties);
+	duties_join(&m, attempt_invariants(a));
 	return m;
 }
 
@@ -83,9 +107,9 @@ attempt_need(const struct attempt *a, struct trust_need *need)
 		.own_notice = (a->msg->flags & MSG_NOTICE) != 0,
 		.protect = (enum dsn_protect)a->conf->dsn.protect,
 		.sts_testing_counts = a->conf->tls.sts_testing_counts,
-		/* What a hook asks for after a relax is owed all the same. */
+		/* What a hook asks for after a relax is owed all the same, and what nothing can relax. */
 		.relaxed_to = a->relaxed_to == DUTY_RELAX_NONE ? DUTY_RELAX_NONE :
-		    a->relaxed_to | a->since_relax,
+		    a->relaxed_to | a->since_relax | duties_bits(attempt_invariants(a)),
 		.last_resort = a->last_resort,
 	};
 }

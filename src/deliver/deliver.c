@@ -100,6 +100,7 @@ deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *s
 		if (!mine[i])
 			continue;
 		duties_join(&duties, r->duties);
+		duties_join(&duties, conf_invariant_duties(d->env.conf(d->env.owner), r->domain));
 		it = item_for(d, &made, &nmade, dest_get(d, r->route, r->next_hop), msg, duties, reason != NULL,
 		    epoch);
 		if ((it->n & (it->n - 1)) == 0)	/* room for 1, 2, 4, ... */

@@ -352,6 +352,7 @@ void attempt_end(struct attempt *a);		/* every recipient has its outcome */
 void attempt_free(struct attempt *a);
 void attempt_need(const struct attempt *a, struct trust_need *need);
 duty_mask attempt_duties(const struct attempt *a);
+duty_mask attempt_invariants(const struct attempt *a);	/* what nothing can make less */
 void attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char *status,
     const char *stage, const char *reason, const char *text);	/* those without an outcome */
 void attempt_skip(struct attempt *a, const struct trust_verdict *v);	/* this host is done with */

@@ -86,6 +86,7 @@ grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_
 {
 	const struct conf_grant *g = NULL;
 	const struct conf *c = a->conf;
+	unsigned left;
 
 	for (size_t i = 0; i < c->policy.ngrants; i++)
 		if (name != NULL && strcmp(c->policy.grants[i].name, name) == 0)
@@ -105,11 +106,16 @@ grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_
 		    a->prep->route->name);
 		return false;
 	}
+	left = owed & ~(g->relaxes & ~duties_bits(duties_of_level(g->to, DUTY_BY_ADMIN)));
+	if (owed & duties_bits(attempt_invariants(a)) & ~left) {
+		err_set(err, "grant \"%s\" would leave less than an invariant of the configuration asks for", name);
+		return false;
+	}
 	if (!count_use(name, g->max_per_day)) {
 		err_set(err, "grant \"%s\" was used %u times today, which is its limit", name,
 		    g->max_per_day);
 		return false;
 	}
-	*relaxed_to = owed & ~(g->relaxes & ~duties_bits(duties_of_level(g->to, DUTY_BY_ADMIN)));
+	*relaxed_to = left;
 	return true;
 }

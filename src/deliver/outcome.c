@@ -145,6 +145,8 @@ who_asked(const struct attempt *a)
 	buf_init(&b, 4096);
 	if (a->msg->duty_note != NULL)
 		buf_adds(&b, a->msg->duty_note);
+	if (attempt_invariants(a) != 0 && (a->msg->duty_note == NULL || strstr(a->msg->duty_note, "invariants[") == NULL))
+		buf_printf(&b, "%sinvariants", b.len > 0 ? ";" : "");
 	if (p != NULL && p->route->tls != TLS_MAY)
 		buf_printf(&b, "%sroute %s tls=%s", b.len > 0 ? ";" : "", p->route->name, tls_level_name(p->route->tls));
 	if (p != NULL && p->policy_by != NULL)

@@ -394,6 +394,24 @@ arrival_done(void *reader, struct mail *mail)
 	store_submit_free(&a->req);
 }
 
+/* After all that a policy could say about recipients, old and new. */
+static void
+join_invariants(struct reception *r)
+{
+	struct msg *m = r->msg;
+	char part[40];
+
+	for (size_t i = 0; i < m->nrcpts; i++) {
+		size_t k = conf_invariant(r->conf, m->rcpts[i].domain);
+
+		if (k >= r->conf->ninvariants)
+			continue;
+		duties_join(&m->rcpts[i].duties, conf_invariant_duties(r->conf, m->rcpts[i].domain));
+		snprintf(part, sizeof part, "invariants[%zu]", k + 1);
+		msg_note_duty(m, part);
+	}
+}
+
 static void
 routed(void *owner, const struct verdict *failed)
 {
@@ -405,6 +423,7 @@ routed(void *owner, const struct verdict *failed)
 		refuse_by_policy(r, failed);
 		return;
 	}
+	join_invariants(r);
 	/* A policy's tag is a tag: it goes out as REQUIRETLS and comes back protected. */
 	for (size_t i = 0; i < r->msg->nrcpts; i++)
 		if (duties_bits(r->msg->duties | r->msg->rcpts[i].duties) & DUTY_PROPAGATE)

@@ -10,6 +10,7 @@
 #include "message/message_int.h"
 
 #define VARS_MAX (16u * 1024)
+#define DUTY_NOTE_MAX 1024
 
 /* ---- content ---- */
 
@@ -226,6 +227,19 @@ edits_free(struct msg_edit *edits, size_t n)
 		free(edits[i].value);
 	}
 	free(edits);
+}
+
+void
+msg_note_duty(struct msg *m, const char *part)
+{
+	char *joined;
+
+	if (m->duty_note != NULL && (strstr(m->duty_note, part) != NULL ||
+	    strlen(m->duty_note) + strlen(part) + 1 > DUTY_NOTE_MAX))
+		return;
+	joined = m->duty_note == NULL ? xstrdup(part) : xasprintf("%s;%s", m->duty_note, part);
+	free(m->duty_note);
+	m->duty_note = joined;
 }
 
 void

@@ -119,6 +119,8 @@ struct msg {
 
 struct msg *msg_new(void);			/* one reference */
 struct msg *msg_ref(struct msg *m);
+/* Who asked for duties, for the evidence: "tag.subject policy.lua:6", once for each asker. */
+void msg_note_duty(struct msg *m, const char *part);
 void msg_unref(struct msg *m);
 struct msg_rcpt *msg_add_rcpt(struct msg *m);	/* pointer good until the next one is added */
 void msg_clear_rcpts(struct msg *m);

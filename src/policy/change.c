@@ -9,7 +9,6 @@
 #include "policy/policy_int.h"
 
 #define LINES_MAX 100
-#define NOTE_MAX 1024
 
 void
 policy_note(struct policy_run *r, enum log_level level, const char *phrase, const char *text, size_t n)
@@ -66,20 +65,13 @@ policy_change_check(lua_State *L, const char *what)
 	return c == CHANGE_DO;
 }
 
-/* Who asked, for the evidence: "sender;tag.subject policy.lua:6". Once for each asker. */
 static void
 add_duty_note(struct msg *msg, const struct handler *h)
 {
 	char part[200];
-	char *joined;
 
 	snprintf(part, sizeof part, "%s %s", h->name, h->where);
-	if (msg->duty_note != NULL && (strstr(msg->duty_note, part) != NULL ||
-	    strlen(msg->duty_note) + strlen(part) + 1 > NOTE_MAX))
-		return;
-	joined = msg->duty_note == NULL ? xstrdup(part) : xasprintf("%s;%s", msg->duty_note, part);
-	free(msg->duty_note);
-	msg->duty_note = joined;
+	msg_note_duty(msg, part);
 }
 
 bool

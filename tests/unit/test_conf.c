@@ -364,6 +364,35 @@ START_TEST(ten_thousand_domains)
 }
 END_TEST
 
+START_TEST(invariants)
+{
+	struct conf *c = load(SMALL "listeners = { i = { bind = '[::1]:25' } },"
+	    "routes = { r = { via = 'mx' }, low = { via = 'mx' } },"
+	    "domains = { { match = 'low.bank.example', route = 'low' }, { match = '*', route = 'r' } },"
+	    "invariants = { { domains = { '*.bank.example', 'bank.example' }, at_least = 'verify' },"
+	    " { domains = 'x.bank.example', at_least = 'secure' }, { domains = 'a.x.bank.example', at_least = 'encrypt' } },"
+	    "policy = { grants = { old = { relaxes = 'verify', to = 'may', domains = '*', owner = 'a@b.example',"
+	    " expires = '2020-02-29' }, far = { relaxes = 'verify', to = 'may', domains = 'thebank.example',"
+	    " owner = 'a@b.example', expires = '2999-01-01' } } } }");
+	static const struct { const char *domain; size_t at; } t[] = {
+		{ "bank.example", 0 }, { "BANK.example", 0 }, { "a.b.bank.example", 0 }, { "x.bank.example", 1 },
+		/* the strictest, not the nearest */
+		{ "a.x.bank.example", 0 }, { "thebank.example", 3 }, { "bank.example.org", 3 }, { "", 3 },
+		{ ".bank.example", 3 },
+	};
+
+	for (size_t i = 0; i < NELEMS(t); i++)
+		ck_assert_msg(conf_invariant(c, t[i].domain) == t[i].at, "%s: %zu", t[i].domain,
+		    conf_invariant(c, t[i].domain));
+	ck_assert_uint_eq(conf_invariant_duties(c, "x.bank.example"), duties_of_level(TLS_SECURE, DUTY_BY_ADMIN));
+	ck_assert_uint_eq(conf_invariant_duties(c, "other.example"), 0);
+	ck_assert_msg(strstr(c->warnings, "routes.low.tls: \"may\" is less than invariants[1] asks for") != NULL,
+	    "%s", c->warnings);
+	ck_assert_ptr_null(strstr(c->warnings, "routes.r."));
+	conf_unref(c);
+}
+END_TEST
+
 /* ---- Warnings, audit ---- */
 START_TEST(expired_grant_is_kept)
 {
@@ -572,6 +601,7 @@ UNIT_MAIN("conf",
 	tcase_add_loop_test(tc, domain_match, 0, NELEMS(domains));
 	tcase_add_test(tc, any_domain_first);
 	tcase_add_test(tc, ten_thousand_domains);
+	tcase_add_test(tc, invariants);
 	tcase_add_test(tc, expired_grant_is_kept);
 	tcase_add_test(tc, files_are_checked);
 	tcase_add_test(tc, key_from_environment);

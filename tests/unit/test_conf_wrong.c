@@ -160,6 +160,13 @@ static const struct wrong_case {
 	  "owner = 'secops', expires = '2999-02-29' } } }",
 	  "policy.grants.g.owner: an address such as \"postmaster@acme.example\" is expected, got text \"secops\"\n"
 	  "policy.grants.g.expires: a date such as \"2027-06-30\" is expected, got text \"2999-02-29\"" },
+	{ "invariants = { { at_least = 'verify' } }", "invariants[1].domains: is missing" },
+	{ "invariants = { { domains = 'b.example' } }", "invariants[1].at_least: is missing" },
+	{ "invariants = { { domains = 'b.example', at_least = 'may' } }",
+	  "invariants[1]: at_least = \"may\" asks for nothing" },
+	{ "invariants = { { domains = '*.b.example', at_least = 'secure' } }, "
+	  "policy = { grants = { g = { " GRANT ", domains = '*.x.b.example' } } }",
+	  "policy.grants.g: would let mail to \"*.b.example\" go with less than invariants[1] asks for (\"secure\")" },
 	{ TLS1 IN "tls = 'mx1', requiretls = 'announce' } }, policy = { grants = { g = { " GRANT
 	  ", domains = '*' } } }", "policy.grants.g.domains: \"*\" sets REQUIRETLS aside for all mail while "
 	  "listeners.inbound announces it" },
