@@ -209,13 +209,13 @@ START_TEST(same)
 		text = make_rules(hook);
 		run(&with, text, hook, seed, true);
 		run(&without, text, hook, seed, false);
-		ck_assert_msg(with.kind == without.kind && with.is_error == without.is_error, "%s", text);
-		ck_assert_msg(strcmp(with.handler, without.handler) == 0, "%s/%s\n%s", with.handler, without.handler, text);
-		ck_assert_msg(strcmp(with.tags, without.tags) == 0 && strcmp(with.from, without.from) == 0, "%s", text);
+		ck_assert_msg(with.kind == without.kind && with.is_error == without.is_error, "%.1500s", text);
+		ck_assert_msg(strcmp(with.handler, without.handler) == 0, "%s/%s\n%.1500s", with.handler, without.handler, text);
+		ck_assert_msg(strcmp(with.tags, without.tags) == 0 && strcmp(with.from, without.from) == 0, "%.1500s", text);
 		ck_assert_uint_eq(with.nrcpts, without.nrcpts);
 		for (size_t k = 0; k < with.nhandlers; k++)
 			for (int n = 0; n < 3; n++)
-				ck_assert_msg(with.counts[k][n] == without.counts[k][n], "r%zu, %d: %llu %llu\n%s", k, n,
+				ck_assert_msg(with.counts[k][n] == without.counts[k][n], "r%zu, %d: %llu %llu\n%.1500s", k, n,
 				    (unsigned long long)with.counts[k][n], (unsigned long long)without.counts[k][n], text);
 		indexed += with.indexed;
 		free(text);
