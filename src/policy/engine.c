@@ -64,6 +64,7 @@ policy_run_free(struct policy_run *r)
 		event_free(r->wall_timer);
 	verdict_fini(&r->v);
 	verdict_fini(&r->hv);
+	free(r->plan);
 	free(r);
 }
 
@@ -106,7 +107,7 @@ run_get(struct policy_gen *g, enum policy_hook hook, struct policy_subject *s)
 	r->hook = hook;
 	r->s = s;
 	r->epoch = ++g->epoch;
-	r->v_mandatory = r->normal_done = false;
+	r->v_mandatory = r->normal_done = r->has_plan = false;
 	r->at = 0;
 	r->h = NULL;
 	r->ticket = 0;
@@ -483,6 +484,7 @@ run_lua(struct policy_run *r)
 {
 	char trace[1024];
 
+	r->has_plan = false;	/* it may change what the others are about */
 	if (!policy_fiber_ready(&r->root)) {
 		err_set(&r->err, "not enough memory for a coroutine");
 		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
@@ -530,11 +532,15 @@ run_handler(struct policy_run *r, struct handler *h)
 static bool
 run_chain(struct policy_run *r)
 {
-	const struct chain *c = &r->gen->chains[r->hook];
+	struct chain *c = &r->gen->chains[r->hook];
 
 	while (r->at < c->n) {
-		struct handler *h = c->v[r->at++];
+		struct handler *h;
 		enum step step;
+
+		if (c->index != NULL && (r->at = policy_index_next(r, c)) >= c->n)
+			break;
+		h = c->v[r->at++];
 
 		if (r->s->timer != NULL && r->s->timer->h != h)
 			continue;

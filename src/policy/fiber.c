@@ -35,7 +35,7 @@ make_coroutine(lua_State *L)
 	lua_State *co = lua_newthread(L);
 
 	*(struct policy_run **)lua_getextraspace(co) = f->run;
-	if (!lua_checkstack(co, 40))
+	if (!lua_checkstack(co, 30))
 		luaL_error(L, "not enough memory");
 	f->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	f->co = co;

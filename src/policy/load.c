@@ -211,6 +211,8 @@ build_chains(struct policy_gen *g)
 	for (int k = 0; k < HOOKS; k++) {
 		if (g->chains[k].n > 1)
 			qsort(g->chains[k].v, g->chains[k].n, sizeof *g->chains[k].v, by_rank);
+		if (k != HOOK_EVERY)
+			g->chains[k].index = policy_index_new(&g->chains[k]);
 	}
 }
 
@@ -455,8 +457,10 @@ policy_gen_unref(struct policy_gen *g)
 		free(g->handlers[i]);
 	}
 	free(g->handlers);
-	for (int k = 0; k < HOOKS; k++)
+	for (int k = 0; k < HOOKS; k++) {
+		policy_index_free(g->chains[k].index);
 		free(g->chains[k].v);
+	}
 	policy_run_free(g->load_run);
 	policy_bundle_unref(g->bundle);
 	conf_unref(g->conf);

@@ -14,6 +14,7 @@ libsallyport_a_SOURCES += \
 	src/policy/corolib.c \
 	src/policy/engine.c \
 	src/policy/fiber.c \
+	src/policy/index.c \
 	src/policy/json.c \
 	src/policy/lib.c src/policy/lib.h \
 	src/policy/lib_cidr.c \
@@ -48,6 +49,11 @@ TESTS += tests/unit/test_policy_matrix
 tests_unit_test_policy_matrix_SOURCES = tests/unit/test_policy_matrix.c tests/unit/policy_fixture.h \
 	tests/unit/unit.h
 tests_unit_test_policy_matrix_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_index
+TESTS += tests/unit/test_policy_index
+tests_unit_test_policy_index_SOURCES = tests/unit/test_policy_index.c tests/unit/policy_fixture.h \
+	tests/fuzz/fuzz_random.h tests/unit/unit.h
+tests_unit_test_policy_index_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_await
 TESTS += tests/unit/test_policy_await
 tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \

@@ -9,8 +9,8 @@
 #include "message/mime.h"
 #include "policy/matcher_int.h"
 
-static const char *
-listener_of(const struct policy_subject *s)
+const char *
+matcher_listener(const struct policy_subject *s)
 {
 	if (s->session != NULL && s->session->listener != NULL)
 		return s->session->listener->name;
@@ -38,27 +38,37 @@ eval_role(const struct matcher *m, const struct policy_view *v)
 	return l != NULL && (m->bits >> l->role & 1) != 0;
 }
 
-static bool
-eval_client_ip(const struct matcher *m, const struct policy_subject *s)
+bool
+matcher_client_ip(const struct policy_subject *s, uint8_t ip[16], int *family)
 {
 	const char *text = s->session != NULL ? s->session->info->peer_ip :
 	    s->msg == NULL ? NULL : s->msg->peer_ip;
 	static const uint8_t mapped[12] = { [10] = 0xFF, [11] = 0xFF };
-	uint8_t ip[16];
-	char key[18];
-	int family = AF_INET;
 
 	if (text == NULL)
 		return false;
-	if (inet_pton(AF_INET, text, ip) != 1) {
-		if (inet_pton(AF_INET6, text, ip) != 1)
-			return false;
-		family = AF_INET6;
-		if (memcmp(ip, mapped, sizeof mapped) == 0) {
-			family = AF_INET;
-			memmove(ip, ip + 12, 4);
-		}
+	*family = AF_INET;
+	if (inet_pton(AF_INET, text, ip) == 1)
+		return true;
+	if (inet_pton(AF_INET6, text, ip) != 1)
+		return false;
+	*family = AF_INET6;
+	if (memcmp(ip, mapped, sizeof mapped) == 0) {
+		*family = AF_INET;
+		memmove(ip, ip + 12, 4);
 	}
+	return true;
+}
+
+static bool
+eval_client_ip(const struct matcher *m, const struct policy_subject *s)
+{
+	uint8_t ip[16];
+	char key[18];
+	int family;
+
+	if (!matcher_client_ip(s, ip, &family))
+		return false;
 	for (unsigned i = 0; i < (family == AF_INET ? m->nv4 : m->nv6); i++) {
 		unsigned bits = family == AF_INET ? m->v4_bits[i] : m->v6_bits[i];
 
@@ -258,7 +268,7 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 	case MATCH_HAS_HEADER:
 		return eval_header(m, v);
 	case MATCH_LISTENER:
-		return has_word(m, listener_of(s)) ? MATCH_YES : MATCH_NOT;
+		return has_word(m, matcher_listener(s)) ? MATCH_YES : MATCH_NOT;
 	case MATCH_LISTENER_ROLE:
 		return eval_role(m, v) ? MATCH_YES : MATCH_NOT;
 	case MATCH_CLIENT_IP:

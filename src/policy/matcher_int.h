@@ -28,5 +28,8 @@ struct matcher {
 };
 /* The key of a network in `nets`; returns its length. */
 size_t matcher_net_key(char key[18], int family, unsigned bits, const uint8_t *ip);
+/* What matchers about these look at. NULL, false: nothing is known. */
+const char *matcher_listener(const struct policy_subject *s);
+bool matcher_client_ip(const struct policy_subject *s, uint8_t ip[16], int *family);
 
 #endif

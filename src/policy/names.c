@@ -88,10 +88,16 @@ find_slot(const struct names *s, const char *p, size_t n)
 	return at;
 }
 
+int64_t
+names_find(const struct names *s, const char *p, size_t n)
+{
+	return s->n == 0 ? -1 : (int64_t)s->data[find_slot(s, p, n)] - 1;
+}
+
 bool
 names_has(const struct names *s, const char *p, size_t n)
 {
-	return s->n > 0 && s->data[find_slot(s, p, n)] != 0;
+	return names_find(s, p, n) >= 0;
 }
 
 bool

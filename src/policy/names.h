@@ -22,6 +22,7 @@ struct names *names_init(void *mem, size_t n, size_t octets, bool exact);
 /* False when it was there already. More than announced is our own mistake. */
 bool names_add(struct names *s, const char *p, size_t n);
 bool names_has(const struct names *s, const char *p, size_t n);
+int64_t names_find(const struct names *s, const char *p, size_t n);	/* its place; -1 */
 struct slice names_at(const struct names *s, size_t i);	/* in order of addition; lower case */
 
 struct domain_set {

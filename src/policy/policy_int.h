@@ -51,11 +51,13 @@ struct handler {
 	const struct matcher *when;	/* NULL: always */
 	int when_ref;			/* keeps it alive; LUA_NOREF */
 	struct rule *rule;		/* NULL for a Lua handler; freed with policy_rule_free */
-	uint64_t calls, hits, errors;	/* hits: `when` held */
+	uint64_t calls, hits, errors;	/* hits: `when` held. policy_index_settle before calls is read */
 };
+struct chain_index;	/* index.c */
 struct chain {
 	struct handler **v;		/* normal and advisory first, then mandatory */
 	size_t n;
+	struct chain_index *index;	/* NULL: each is asked */
 };
 
 /* ---- gw.every (timers.c) ---- */
@@ -167,6 +169,9 @@ struct policy_run {
 	bool v_mandatory;		/* it came from a mandatory handler */
 	bool normal_done;
 	size_t at;			/* next in the chain */
+	uint64_t *plan;			/* bits: which of a chain with an index are asked */
+	size_t plan_words;		/* of room */
+	bool has_plan;
 
 	/* the handler that runs now */
 	struct handler *h;		/* NULL while loading */
@@ -420,6 +425,12 @@ int policy_on(lua_State *L);			/* gw.on */
 int policy_register(lua_State *L, const char *name, lua_CFunction fn);
 void policy_push_core(lua_State *L);		/* lib.c: what the shipped library has of C */
 int policy_tostring(lua_State *L);		/* the sandbox's tostring */
+/* ---- index.c ---- */
+struct chain_index *policy_index_new(const struct chain *c);	/* NULL: it would save nothing */
+void policy_index_free(struct chain_index *x);			/* NULL is fine */
+/* The next from r->at on that has to be asked; c->n when there is none. What is left out is counted. */
+size_t policy_index_next(struct policy_run *r, struct chain *c);
+void policy_index_settle(struct chain *c);	/* brings handler.calls up to date */
 /* ---- fiber.c ---- */
 enum lua_end { LUA_DONE, LUA_WAITS, LUA_FAILED };
 #define IN_FLIGHT_MAX 16	/* of a handler */

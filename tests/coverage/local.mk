@@ -5,4 +5,5 @@ EXTRA_DIST += tests/coverage/rows.py tests/coverage/rows.txt tests/coverage/reas
 check_PROGRAMS += tests/coverage/hook_table
 tests_coverage_hook_table_SOURCES = tests/coverage/hook_table.c
 tests_coverage_hook_table_LDADD = libsallyport.a $(DEPS_LIBS)
+TESTS += tests/coverage/hooks.py
 EXTRA_DIST += tests/coverage/hooks.py tests/coverage/hook_reasons.txt

@@ -38,7 +38,7 @@ def mail_reply(t, gw, c=None):
     return reply
 
 
-@case.register("init-before-mail-and-fini-after", "F-17", "X-74")
+@case.register("init-before-mail-and-fini-after", "F-17", "X-74", "init/nil", "init/error", "fini/nil")
 def life(t):
     """No session meets a generation whose init has not ended; one that fails in any worker is refused
     in all; fini comes when the last session has gone, and at the end."""
@@ -73,7 +73,7 @@ def life(t):
     t.eq(len(gw.log_lines("two ends")), 2, "fini where init had failed")
 
 
-@case.register("init-that-fails-at-the-start", "F-17")
+@case.register("init-that-fails-at-the-start", "F-17", "init/error")
 def no_start(t):
     """The daemon does not start, and says why; what loads is not what runs."""
     gw = t.gateway(policy=LIFE % ("0", "", "one", "one"))
@@ -104,7 +104,7 @@ end }
 """
 
 
-@case.register("timers-belong-to-a-generation", "F-17")
+@case.register("timers-belong-to-a-generation", "F-17", "every/nil", "every/error")
 def timers(t):
     """In every worker, or in one; they end when another generation becomes active."""
     gw = t.gateway(policy=TIMERS % ("one", "one"), over={"service": {"workers": 2}})
@@ -190,7 +190,8 @@ def by_chunks(t, c, content, cut=None):
     return last
 
 
-@case.register("header-refuses-before-the-body", "X-63", "I5")
+@case.register("header-refuses-before-the-body", "X-63", "I5", "header/nil", "header/reject", "header/defer",
+               "header/error", "header/illegal", "header/budget")
 def header_refuses(t):
     """What the hook says is the reply to the end of data, or to the chunk; the session goes on."""
     hop = t.nexthop()
@@ -224,7 +225,7 @@ def header_refuses(t):
     gw.wait_log("policy failed hook=header .*gw.drop is not a verdict for the hook 'header'")
 
 
-@case.register("header-with-nobody-to-answer", "X-63")
+@case.register("header-with-nobody-to-answer", "X-63", "header/disconnect")
 def header_nobody(t):
     """The client leaves while the hook waits, or the gateway stops: nothing is queued, nothing goes on."""
     hop = t.nexthop()
@@ -310,7 +311,7 @@ def auth_gateway(t, hop, policy=AUTH, shutdown="30s", **relay):
     return t.gateway(hop_port=hop.port, policy=policy, over=over)
 
 
-@case.register("auth-plain-inside-tls", "M-155", "M-156", "M-157", "M-160", "N-20")
+@case.register("auth-plain-inside-tls", "M-155", "M-156", "M-157", "M-160", "N-20", "auth/identity")
 def auth_plain(t):
     """Offered inside TLS alone; once, outside a transaction; then relaying and Received know of it."""
     hop = t.nexthop()
@@ -347,7 +348,8 @@ def auth_plain(t):
     t.lacks(text, plain("ann"), "the log")
 
 
-@case.register("auth-refusals", "M-161", "X-63", "I5")
+@case.register("auth-refusals", "M-161", "X-63", "I5", "auth/nil", "auth/reject", "auth/defer", "auth/error",
+               "auth/illegal", "auth/budget")
 def auth_refusals(t):
     """What the hook says, or its fixed outcome; nobody else lets anybody in. Three failures are the end."""
     hop = t.nexthop()
@@ -463,7 +465,7 @@ def auth_in_clear(t):
     t.has(gw.run("config", "audit").stdout, "passwords are sent in clear", "config audit")
 
 
-@case.register("auth-with-nobody-to-answer", "X-63")
+@case.register("auth-with-nobody-to-answer", "X-63", "auth/disconnect")
 def auth_nobody(t):
     """The client leaves while the hook waits, or the gateway stops: nobody is let in."""
     gw = auth_gateway(t, t.nexthop(), shutdown="1s")
@@ -529,7 +531,8 @@ def report(subject, kind="dsn", extra="", padding=b""):
     return text.replace("\n", "\r\n").encode() + padding + b"\r\n--b=1--\r\n"
 
 
-@case.register("bounce-in-sees-reports", "X-63", "I5")
+@case.register("bounce-in-sees-reports", "X-63", "I5", "bounce_in/nil", "bounce_in/hold", "bounce_in/discard",
+               "bounce_in/accept", "bounce_in/error", "bounce_in/illegal", "bounce_in/budget")
 def bounce_in(t):
     """Reports, and nothing else; each verdict and each way to fail; beside what `message` said."""
     hop = t.nexthop()
@@ -573,7 +576,7 @@ def bounce_in(t):
     t.eq(len(hop.messages), 7, "what was held or discarded has not gone")
 
 
-@case.register("bounce-in-when-the-gateway-stops", "X-63")
+@case.register("bounce-in-when-the-gateway-stops", "X-63", "bounce_in/disconnect")
 def bounce_stop(t):
     """A handler that waits is ended; the client has no answer, and nothing is queued."""
     gw = t.gateway(hop_port=t.nexthop().port, policy=BOUNCE_IN, over={"limits": {"shutdown": "1s"}})

@@ -258,7 +258,7 @@ end, { name = "reports" })
 """
 
 
-@case.register("hook", "T-04", "I5")
+@case.register("hook", "T-04", "I5", "tlsrpt/nil", "tlsrpt/suppress", "tlsrpt/report", "tlsrpt/error")
 def hook(t):
     """What the tlsrpt hook says: nothing, no report, another receiver; and what a broken one comes to."""
     web = Receiver(t.certs.issue("web.t.example"), WEB)
