@@ -163,6 +163,25 @@ add_stats(const struct daemon *d, struct order *sum)
 }
 
 static void
+handler_metrics(struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	struct order *o = xcalloc(d->crew.n, sizeof *o);
+	struct policy_counts sum = { 0 };
+	struct policy_stats stats = { 0 };
+
+	crew_order(&d->crew, &(struct order){ .what = ORDER_COUNTS }, o, 2000, NULL);
+	for (unsigned i = 0; i < d->crew.n; i++) {
+		policy_counts_add(&sum, &o[i].counts);
+		stats.waiting += o[i].policy.waiting;
+		stats.stale_tickets += o[i].policy.stale_tickets;
+		policy_counts_fini(&o[i].counts);
+	}
+	policy_metrics(&sum, &stats, fn, arg);
+	policy_counts_fini(&sum);
+	free(o);
+}
+
+static void
 dns_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
 {
 	const struct resolver_state *s = resolver_state_peek(d->resolver);
@@ -255,6 +274,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 		fn(arg, &all[i]);
 	dns_metrics(d, fn, arg);
 	generations_metrics(d->gens, fn, arg);
+	handler_metrics(d, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
 		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
@@ -305,7 +325,45 @@ settle(void *owner)
 	return crew_tell(&((struct daemon *)owner)->crew, ORDER_SETTLE, SETTLE_MS, NULL);
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy };
+/* What the rings have of a message or session. */
+static json_t *
+records(void *owner, uint64_t id)
+{
+	struct daemon *d = owner;
+	struct order *o = xcalloc(d->crew.n, sizeof *o), like = { .what = ORDER_TRACE, .id = id };
+	json_t *all = json_array();
+
+	crew_order(&d->crew, &like, o, 5000, NULL);
+	for (unsigned i = 0; i < d->crew.n; i++) {
+		json_array_extend(all, o[i].records);
+		json_decref(o[i].records);
+	}
+	free(o);
+	return json_pack("{s:o}", "trace", all);
+}
+
+static void
+watch(void *owner, bool on, const struct trace_filter *filter)
+{
+	struct order like = { .what = ORDER_WATCH, .watch = { .on = on, .filter = *filter } };
+
+	crew_order(&((struct daemon *)owner)->crew, &like, NULL, 5000, NULL);
+}
+
+void
+trace_arrived(void *reader, struct mail *m)
+{
+	struct daemon *d = reader;
+	struct trace_mail *t = (struct trace_mail *)m;
+	json_t *record = json_incref(t->record);
+	uint64_t left_out = trace_mail_free(t);
+
+	if (d->ctl != NULL)
+		ctl_record(d->ctl, record, left_out);
+	json_decref(record);
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy, records, watch };
 
 /* ---- Start ---- */
 
@@ -520,6 +578,7 @@ start(struct daemon *d, struct err *err)
 		.max_bytes = c->queue.max_bytes, .max_messages = c->queue.max_messages,
 		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5,
 		.evidence_keep_ms = c->evidence.keep_ms,
+		.trace_keep_ms = c->trace.keep_ms, .trace_rows = c->trace.rows,
 		.tlsrpt_max_domains = c->tlsrpt.max_domains, .tlsrpt_keep_ms = c->tlsrpt.keep_ms };
 	struct ctl_conf cc = { c->service.control, c->service.http_text };
 	sigset_t all, old;
@@ -546,6 +605,7 @@ start(struct daemon *d, struct err *err)
 	for (unsigned i = 0; i < d->crew.n; i++) {
 		d->crew.workers[i] = worker_new(i, d->crew.n, d->store, d->sessions, d->memory);
 		d->crew.workers[i]->all = d->crew.workers;
+		d->crew.workers[i]->main_mb = d->mb;
 		d->worker_mbs[i] = d->crew.workers[i]->mb;
 	}
 	for (unsigned i = 0; i < d->crew.n; i++, d->crew.running++)
@@ -610,6 +670,7 @@ shut_down(struct daemon *d)
 		crew_tell(&d->crew, ORDER_CUT, 5000, NULL);
 	}
 	ctl_free(d->ctl);
+	d->ctl = NULL;
 	web_free(d->web);
 	/* Results of what was just delivered are still on their way; the workers' loops take the
 	 * answers until the store has nothing left to say. */
@@ -623,6 +684,7 @@ shut_down(struct daemon *d)
 	for (unsigned i = 0; d->crew.workers != NULL && i < d->crew.n; i++)
 		if (d->crew.workers[i] != NULL)
 			worker_free(d->crew.workers[i]);
+	mailbox_drain(d->mb);		/* what they had to say last */
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);

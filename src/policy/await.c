@@ -25,20 +25,37 @@ struct world_error {
 #define ERROR_MT "gw.error"
 static char error_mt;	/* registry key of the same metatable, for looking without raising */
 
-const char *
-policy_error_text(lua_State *L, int arg)
+static const struct world_error *
+error_at(lua_State *L, int arg)
 {
 	const struct world_error *e = NULL;
 
-	if (lua_type(L, arg) == LUA_TSTRING)
-		return lua_tostring(L, arg);
 	if (lua_type(L, arg) != LUA_TUSERDATA || !lua_getmetatable(L, arg))
 		return NULL;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &error_mt);
 	if (lua_rawequal(L, -1, -2))
 		e = lua_touserdata(L, arg < 0 ? arg - 2 : arg);
 	lua_pop(L, 2);
+	return e;
+}
+
+const char *
+policy_error_text(lua_State *L, int arg)
+{
+	const struct world_error *e;
+
+	if (lua_type(L, arg) == LUA_TSTRING)
+		return lua_tostring(L, arg);
+	e = error_at(L, arg);
 	return e == NULL ? NULL : e->text;
+}
+
+const char *
+policy_error_kind(lua_State *L, int arg)
+{
+	const struct world_error *e = error_at(L, arg);
+
+	return e == NULL ? NULL : e->kind;
 }
 
 /* nil, error */
@@ -174,6 +191,22 @@ policy_wait_number(struct policy_wait *w)
 	r->in_flight += w->counted;
 }
 
+/* In the place of a wait's continuation, so that what it gives to the policy can be looked at. */
+static int
+recorded(lua_State *L, int status, lua_KContext ctx)
+{
+	struct policy_run *r = policy_run_of(L);
+	struct policy_fiber *f = r->fiber;
+	unsigned at = f->traced;
+	const char *kind;
+	int n;
+
+	n = f->then(L, status, ctx);
+	kind = n < 2 || !lua_isnil(L, -n) ? NULL : policy_error_kind(L, 1 - n);
+	policy_trace_outcome(r, at, kind == NULL ? "ok" : kind);
+	return n;
+}
+
 int
 policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k)
 {
@@ -186,6 +219,11 @@ policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua
 	r->waits++;
 	r->awaiting = w;
 	policy_start_wall(r);
+	if (w->traced > 0) {
+		f->then = k;
+		f->traced = w->traced;
+		k = recorded;
+	}
 	lua_pushnil(L);		/* by it corolib.c tells a coroutine that waits from one that yielded */
 	return lua_yieldk(L, 1, 0, k);
 }
@@ -210,6 +248,7 @@ policy_wait_over(struct policy_wait *w)
 	slots_del(&r->gen->policy->waits, w->ticket);
 	w->ticket = 0;
 	r->in_flight -= w->counted;
+	policy_trace_waited(r, w->traced, w->timed_out ? "timeout" : "answered");
 	if (w->timer != NULL)
 		event_del(w->timer);
 }
@@ -245,6 +284,7 @@ policy_wait_cancel(struct policy_fiber *f)
 	if (w == NULL)
 		return;
 	f->wait = NULL;
+	policy_trace_waited(f->run, w->traced, "cancelled");
 	if (w->ticket != 0)
 		policy_wait_over(w);
 	if (w->stop != NULL)
@@ -277,6 +317,7 @@ gw_sleep(lua_State *L)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, (int64_t)(s * 1000), NULL);
 	w->counted = true;
+	policy_wait_name(w, "sleep", lua_tostring(L, 1));
 	return policy_wait_begin(L, r, w, sleep_resumed);
 }
 

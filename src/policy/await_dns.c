@@ -174,6 +174,9 @@ read_name(lua_State *L, const char *api, uint16_t type, char dst[256])
 	return true;
 }
 
+/* "dns.mx" from "gw.dns.mx". */
+#define KIND(api) ((api) + 3)
+
 static int
 query(lua_State *L, const char *api, uint16_t type)
 {
@@ -199,6 +202,7 @@ query(lua_State *L, const char *api, uint16_t type)
 	w = policy_wait_new(r, sizeof *w, timeout, stop);
 	w->w.counted = true;
 	w->type = type;
+	policy_wait_name(&w->w, KIND(api), name);
 	w->query = dns_query(g->policy->dns, name, type, on_answer, w);
 	return policy_wait_begin(L, r, &w->w, resumed);
 }

@@ -119,6 +119,9 @@ static int
 begin(lua_State *L, struct policy_run *r, const struct kv *kv, const struct store_kv *proto)
 {
 	struct policy *p = r->gen->policy;
+	static const char *const kinds[] = { [STORE_KV_GET] = "kv.get", [STORE_KV_SET] = "kv.set",
+		[STORE_KV_ADD] = "kv.add", [STORE_KV_CAS] = "kv.cas", [STORE_KV_DELETE] = "kv.delete" };
+	char key[sizeof kv->name + STORE_KV_KEY_MAX + 2];
 	struct kv_call *c;
 	struct kv_wait *w;
 
@@ -126,6 +129,8 @@ begin(lua_State *L, struct policy_run *r, const struct kv *kv, const struct stor
 		return 2;
 	w = policy_wait_new(r, sizeof *w, -1, NULL);
 	w->w.counted = true;
+	snprintf(key, sizeof key, "%s %.*s", kv->name, (int)proto->nkey, proto->key);
+	policy_wait_name(&w->w, kinds[proto->verb], key);
 	c = xcalloc(1, sizeof *c);
 	c->req = *proto;
 	snprintf(c->req.name, sizeof c->req.name, "%s", kv->name);

@@ -102,6 +102,7 @@ sts_get(lua_State *L)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, -1, stop);
 	w->w.counted = true;
+	policy_wait_name(&w->w, "sts.get", name);
 	w->ticket = sts_find(p->services.sts, name, found, w);
 	return policy_wait_begin(L, r, &w->w, resumed);
 }

@@ -62,6 +62,8 @@ policy_run_free(struct policy_run *r)
 		event_free(r->wall_timer);
 	verdict_fini(&r->v);
 	verdict_fini(&r->hv);
+	policy_trace_rec_free(r->trace);
+	policy_trace_rec_free(r->spare);
 	free(r);
 }
 
@@ -87,6 +89,7 @@ policy_run_reset_handler(struct policy_run *r)
 	r->turn = ++r->gen->turns;
 	r->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;
+	r->wait_began_ms = 0;
 	r->predicate_ref = LUA_NOREF;
 }
 
@@ -183,9 +186,30 @@ take_error(struct policy_run *r, lua_State *co, char trace[1024])
 	lua_pop(L, 1);
 }
 
+/* The handler came to its end, one way or the other: counted, and its record closed. */
+static inline void
+ended(struct policy_run *r, enum verdict_kind kind)
+{
+	r->h->count->verdicts[kind]++;
+	r->h->count->instructions += r->instructions;
+	if (r->trace != NULL)
+		policy_trace_end(r, kind, false);
+}
+
+static void
+ended_badly(struct policy_run *r, enum handler_error class)
+{
+	r->h->count->errors[r->killed != KILL_NONE ? ERROR_LIMIT : class]++;
+	r->h->count->instructions += r->instructions;
+	if (r->trace == NULL && r->gen->policy->tracing)
+		policy_trace_begin(r);
+	if (r->trace != NULL)
+		policy_trace_end(r, VERDICT_NONE, true);
+}
+
 /* The log line of a failure, and the chain's outcome. True when the chain is over. */
 static bool
-handler_failed(struct policy_run *r, const char *trace)
+handler_failed(struct policy_run *r, const char *trace, enum handler_error class)
 {
 	struct policy *p = r->gen->policy;
 	struct handler *h = r->h;
@@ -194,6 +218,7 @@ handler_failed(struct policy_run *r, const char *trace)
 
 	make_ref(ref);
 	h->errors++;
+	ended_badly(r, class);
 	p->stats.errors++;
 	if (r->killed != KILL_NONE)
 		p->stats.limits++;
@@ -282,7 +307,7 @@ reject_verdict(struct policy_run *r, const char *why)
 	err_set(&r->err, "%s: gw.%s %s '%s'", r->hv.where, verdict_kind_name(r->hv.kind), why,
 	    policy_hook_name(r->hook));
 	verdict_fini(&r->hv);
-	return handler_failed(r, NULL);
+	return handler_failed(r, NULL, ERROR_VERDICT);
 }
 
 /* The handler came to its end: its verdict is in r->hv. True when the chain is over. */
@@ -297,6 +322,7 @@ handler_done(struct policy_run *r)
 			log_warn("policy made a verdict but did not return it",
 			    LOG_S("handler", h->name), LOG_S("hook", policy_hook_name(r->hook)),
 			    LOG_S("where", r->made_where));
+		ended(r, VERDICT_NONE);
 		return false;
 	}
 	if (!policy_verdict_is_legal(r->hook, v->kind))
@@ -309,6 +335,9 @@ handler_done(struct policy_run *r)
 	snprintf(v->handler, sizeof v->handler, "%s", h->name);
 	if (v->where[0] == '\0')
 		snprintf(v->where, sizeof v->where, "%s", h->where);
+	if (r->trace != NULL)
+		policy_trace_verdict(r, v);
+	ended(r, v->kind);
 	if (h->level == POLICY_ADVISORY) {
 		log_info("policy would have", LOG_S("verdict", verdict_kind_name(v->kind)),
 		    LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
@@ -426,12 +455,12 @@ run_lua(struct policy_run *r)
 
 	if (!policy_fiber_ready(&r->root)) {
 		err_set(&r->err, "not enough memory for a coroutine");
-		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+		return handler_failed(r, NULL, ERROR_LIMIT) ? STEP_OVER : STEP_NEXT;
 	}
 	switch (go(r, true, trace)) {
 	case LUA_WAITS: return STEP_WAIT;
 	case LUA_DONE: return handler_done(r) ? STEP_OVER : STEP_NEXT;
-	default: return handler_failed(r, trace) ? STEP_OVER : STEP_NEXT;
+	default: return handler_failed(r, trace, ERROR_LUA) ? STEP_OVER : STEP_NEXT;
 	}
 }
 
@@ -446,19 +475,26 @@ run_handler(struct policy_run *r, struct handler *h)
 	if (h->when != NULL) {
 		hit = policy_matcher_eval(r, h->when);
 		if (hit < 0)
-			return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+			return handler_failed(r, NULL, ERROR_MATCHER) ? STEP_OVER : STEP_NEXT;
 		if (hit == 0)
 			return STEP_NEXT;
 	}
 	h->hits++;
+	h->count->hits++;
+	if (r->gen->policy->tracing) {
+		policy_trace_begin(r);
+		policy_trace_matched(r, h->when);
+	}
 	if (h->rule == NULL)
 		return run_lua(r);
 	if (policy_rule_run(r, h->rule, &r->hv) != 0) {
 		verdict_fini(&r->hv);
-		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+		return handler_failed(r, NULL, ERROR_LUA) ? STEP_OVER : STEP_NEXT;
 	}
-	if (r->hv.kind == VERDICT_NONE)
+	if (r->hv.kind == VERDICT_NONE) {
+		ended(r, VERDICT_NONE);
 		return STEP_NEXT;
+	}
 	snprintf(r->hv.where, sizeof r->hv.where, "%s", h->where);
 	return handler_done(r) ? STEP_OVER : STEP_NEXT;
 }
@@ -533,6 +569,7 @@ policy_run_resume(struct policy_fiber *f)
 	struct policy_run *r = f->run;
 	char trace[1024];
 
+	policy_slow_wait(r, r->root.co);
 	while (f != &r->root) {
 		struct policy_fiber *part = f;
 
@@ -544,7 +581,7 @@ policy_run_resume(struct policy_fiber *f)
 		}
 		if (r->killed != KILL_NONE) {
 			fail(r, part, trace);
-			go_on(r, handler_failed(r, trace));
+			go_on(r, handler_failed(r, trace, ERROR_LUA));
 			return;
 		}
 		if (f == NULL)
@@ -553,7 +590,7 @@ policy_run_resume(struct policy_fiber *f)
 	switch (go(r, false, trace)) {
 	case LUA_WAITS: return;
 	case LUA_DONE: go_on(r, handler_done(r)); return;
-	default: go_on(r, handler_failed(r, trace));
+	default: go_on(r, handler_failed(r, trace, ERROR_LUA));
 	}
 }
 
@@ -563,8 +600,9 @@ on_wall(evutil_socket_t fd, short what, void *arg)
 	struct policy_run *r = arg;
 
 	err_set(&r->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
+	policy_slow_wait(r, r->root.co);
 	stop_handler(r, KILL_WALL);
-	go_on(r, handler_failed(r, NULL));
+	go_on(r, handler_failed(r, NULL, ERROR_LIMIT));
 }
 
 void
@@ -576,8 +614,10 @@ policy_start_wall(struct policy_run *r)
 
 	if (wall <= 0)
 		wall = DEFAULT_WALL_MS;
-	if (r->wall_deadline_ms == 0)
+	if (r->wall_deadline_ms == 0) {
 		r->wall_deadline_ms = now + wall;
+		r->wait_began_ms = now;
+	}
 	if (r->wall_timer == NULL)
 		r->wall_timer = evtimer_new(r->gen->policy->base, on_wall, r);
 	MUST(r->wall_timer != NULL);
@@ -628,6 +668,7 @@ cancel_run(struct policy *p, struct policy_run *r)
 	struct policy_gen *g = r->gen;
 
 	stop_handler(r, KILL_CANCEL);
+	policy_trace_drop(r);
 	slots_del(&p->runs, r->ticket);
 	p->waiting--;
 	run_put(r);
@@ -712,6 +753,10 @@ policy_free(struct policy *p)
 			r->wall_timer = NULL;
 		}
 	}
+	for (size_t i = 0; i < p->ncounts; i++)
+		free(p->counts[i]);
+	free(p->counts);
+	policy_trace_free(p);
 	free(p->gens);
 	slots_fini(&p->runs);
 	slots_fini(&p->waits);

@@ -218,8 +218,12 @@ policy_fiber_go(struct policy_fiber *f, int nargs)
 	enum lua_end end;
 
 	r->fiber = f;
+	if (r->trace != NULL)
+		policy_trace_go(r);
 	policy_slice_begin(r, f->co);
 	end = resume(r, f, NULL, nargs);
 	policy_slice_end(r);
+	if (end == LUA_WAITS && r->trace != NULL)
+		policy_trace_pause(r);
 	return end;
 }

@@ -10,6 +10,7 @@ libsallyport_a_SOURCES += \
 	src/policy/change.c \
 	src/policy/check.c \
 	src/policy/corolib.c \
+	src/policy/counts.c \
 	src/policy/engine.c \
 	src/policy/fiber.c \
 	src/policy/json.c \
@@ -26,6 +27,9 @@ libsallyport_a_SOURCES += \
 	src/policy/strmatch.c \
 	src/policy/tablib.c \
 	src/policy/timers.c \
+	src/policy/trace.c src/policy/trace.h \
+	src/policy/trace_filter.c \
+	src/policy/trace_json.c \
 	src/policy/verdict.c src/policy/verdict_int.h \
 	src/policy/verdict_route.c
 check_PROGRAMS += tests/unit/test_policy_engine

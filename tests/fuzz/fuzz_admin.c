@@ -209,7 +209,19 @@ policy(void *owner, const char *verb, const json_t *args, const char *by, struct
 	return NULL;
 }
 
-static const struct ctl_ops ops = { metrics, reload, status, settle, policy };
+static json_t *
+records(void *owner, uint64_t id)
+{
+	return json_pack("{s:[]}", "trace");
+}
+
+static void
+watch(void *owner, bool on, const struct trace_filter *filter)
+{
+	MUST(strlen(filter->handler) < sizeof filter->handler);
+}
+
+static const struct ctl_ops ops = { metrics, reload, status, settle, policy, records, watch };
 
 static void
 make_ctl(void)
