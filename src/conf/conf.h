@@ -183,7 +183,7 @@ struct conf {
 		char *templates;	/* directory or NULL */
 		int protect;		/* enum dsn_protect */
 	} dsn;
-	struct { char *file, *journal, *audit; bool json; int level; } log;
+	struct { char *file, *json_file, *journal, *audit; bool json; int level; uint64_t journal_body; } log;
 	struct {			/* records of handlers */
 		unsigned ring, sample, rows;
 		int64_t keep_ms;	/* 0: none are stored */

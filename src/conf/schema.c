@@ -451,8 +451,14 @@ const struct setting conf_schema[] = {
   .text = "Form of its lines." },
 { "log.level", T_CHOICE, "\"info\"", WORDS("debug", "info", "warn", "error"), AT(conf, log.level),
   .text = "The least important lines that are written." },
-{ "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
+{ "log.json_file", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.json_file),
   .text = "File that gets every line as a JSON object, in addition to the log." },
+{ "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
+  .text = "File that gets what policies decided and what they looked at, header fields and parts of bodies "
+	  "included, so that sallyport policy simulate can do it again (doc/journal.md). A change takes effect with a "
+	  "restart." },
+{ "log.journal_body", T_SIZE, "0", .max = 64 * KIB, AT(conf, log.journal_body),
+  .text = "So much of each body is in the journal even when no handler looked at it." },
 { "log.audit", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.audit),
   .text = "Has no effect but a warning: evidence and audit rows are in queue.path, in one hash chain." },
 

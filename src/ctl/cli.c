@@ -26,6 +26,7 @@ static const char help[] =
     "  policy rollback              activate the one before\n"
     "  policy canary GEN            let some sessions begin with it: --percent, --cidr, --listener, --for\n"
     "  policy discard GEN           forget one that was loaded and is not active\n"
+    "  policy simulate              recorded mail through another policy (--journal, --against)\n"
     "  policy why ID                what the handlers did with a message\n"
     "  trace                        what they do, as it happens (--ip, --domain, --handler, --limit)\n"
     "  queue list|show ID           what is in the queue\n"
@@ -47,6 +48,7 @@ static const char help[] =
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
+    "      --journal F  --corpus DIR  --against DIR  --with DIR    what to simulate\n"
     "      --ip A  --handler H      a client's address, a handler's name (trace)\n"
     "      --limit N                at most N rows (100)\n"
     "      --port N                 of the servers (probe, dns-records)\n"
@@ -60,7 +62,7 @@ static const char help[] =
     "      --dry-run                say what would change, change nothing\n"
     "\n"
     "A filter value may hold * for any text. Exit status: 0 done, 1 the answer is no,\n"
-    "2 wrong use, 3 the daemon cannot be reached. See sallyport(1).\n";
+    "2 wrong use, 3 the daemon cannot be reached,\n4 less protection (policy simulate). See sallyport(1).\n";
 
 int
 cli_usage(const char *why)
@@ -207,6 +209,10 @@ cli_main(int argc, char **argv)
 		{ "head", required_argument, NULL, OPT_FILTER },
 		{ "ip", required_argument, NULL, OPT_FILTER },
 		{ "handler", required_argument, NULL, OPT_FILTER },
+		{ "journal", required_argument, NULL, OPT_ARG },
+		{ "corpus", required_argument, NULL, OPT_ARG },
+		{ "against", required_argument, NULL, OPT_ARG },
+		{ "with", required_argument, NULL, OPT_ARG },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const struct {

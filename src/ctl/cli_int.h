@@ -38,6 +38,7 @@ int cli_seen(struct cli *c);
 int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
 int cli_trace(struct cli *c);
+int cli_simulate(struct cli *c);	/* policy simulate */
 int cli_why(struct cli *c);		/* policy why ID */
 char *cli_socket(const struct cli *c);	/* where the daemon listens; heap, NULL when that was said */
 int cli_usage(const char *why);

@@ -8,6 +8,7 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli_records.c \
 	src/ctl/cli_seen.c \
 	src/ctl/cli_show.c \
+	src/ctl/cli_simulate.c \
 	src/ctl/cli_tlsrpt.c \
 	src/ctl/cli_trace.c \
 	src/ctl/client.c \

@@ -466,6 +466,7 @@ prepare_directories(const struct conf *c, struct err *err)
 
 	if (prepare_parent(c->service.control, true, user, err) != 0 ||
 	    prepare_parent(c->log.file, false, user, err) != 0 ||
+	    prepare_parent(c->log.json_file, false, user, err) != 0 ||
 	    prepare_parent(c->log.journal, false, user, err) != 0)
 		return -1;
 	return privileges_own(c->service.state, user, err);
@@ -474,12 +475,13 @@ prepare_directories(const struct conf *c, struct err *err)
 static int
 open_log(const struct conf *c, struct err *err)
 {
-	struct log_conf lc = { c->log.file, c->log.journal, c->log.json, (enum log_level)c->log.level };
+	struct log_conf lc = { c->log.file, c->log.json_file, c->log.journal, c->log.json, (enum log_level)c->log.level };
 
 	if (log_open(&lc, err) != 0)
 		return -1;
 	/* So that they can be opened again after rotation. */
 	return privileges_give(c->log.file, c->service.user, err) != 0 ||
+	    privileges_give(c->log.json_file, c->service.user, err) != 0 ||
 	    privileges_give(c->log.journal, c->service.user, err) != 0 ? -1 : 0;
 }
 
@@ -518,6 +520,7 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_write_beside(p, c->queue.path);
 	confine_may_write_beside(p, c->service.control);
 	confine_may_write_beside(p, c->log.file);
+	confine_may_write_beside(p, c->log.json_file);
 	confine_may_write_beside(p, c->log.journal);
 	confine_may_write(p, "/dev/null");
 	p->tcp_port = c->service.http_text != NULL ? net_addr_port(&c->service.http) : 0;

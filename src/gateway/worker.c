@@ -9,6 +9,7 @@
 #include "deliver/events.h"
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
+#include "policy/journal.h"
 
 /* ---- Generations ---- */
 
@@ -521,6 +522,8 @@ activate(struct worker *w, uint64_t num)
 	g->is_kept = false;	/* that reference is w->now's from here on */
 	policy_gen_activate(w->now->gen);
 	tracing_use(w, w->now->setup->conf);
+	policy_journal_use(w->policy, w->now->setup->conf->log.journal == NULL ? NULL : log_journal,
+	    (size_t)w->now->setup->conf->log.journal_body);
 	if (w->deliver == NULL && !w->stopping) {
 		w->sts = sts_finder_new(&sts, &err);
 		MUST(w->sts != NULL);

@@ -179,6 +179,7 @@ policy_wait_free(struct policy_wait *w)
 		return;
 	if (w->timer != NULL)
 		event_free(w->timer);
+	free(w->key);
 	free(w);
 }
 
@@ -191,6 +192,33 @@ policy_wait_number(struct policy_wait *w)
 	r->in_flight += w->counted;
 }
 
+const char *
+policy_error_get(lua_State *L, int arg, bool *temporary_out, bool *secure_out)
+{
+	const struct world_error *e = error_at(L, arg);
+
+	if (e == NULL)
+		return NULL;
+	*temporary_out = e->temporary;
+	*secure_out = e->secure;
+	return e->kind;
+}
+
+/* Errors point to their kind: one that is read from a file is kept for good, once. */
+const char *
+policy_error_word(const char *kind)
+{
+	static char *words[64];
+
+	for (size_t i = 0; i < NELEMS(words); i++) {
+		if (words[i] == NULL)
+			words[i] = xstrdup(kind);
+		if (strcmp(words[i], kind) == 0)
+			return words[i];
+	}
+	return "error";
+}
+
 /* In the place of a wait's continuation, so that what it gives to the policy can be looked at. */
 static int
 recorded(lua_State *L, int status, lua_KContext ctx)
@@ -198,10 +226,19 @@ recorded(lua_State *L, int status, lua_KContext ctx)
 	struct policy_run *r = policy_run_of(L);
 	struct policy_fiber *f = r->fiber;
 	unsigned at = f->traced;
-	const char *kind;
+	const char *kind, *what = f->kind;
+	char *key = f->key;
 	int n;
 
+	f->key = NULL;
+	f->asked = key;		/* freed with the fiber when what follows raises */
 	n = f->then(L, status, ctx);
+	if (key != NULL) {
+		policy_journal_answer(r, L, n, what, key);
+		if (f->asked == key)
+			f->asked = NULL;
+		free(key);
+	}
 	kind = n < 2 || !lua_isnil(L, -n) ? NULL : policy_error_kind(L, 1 - n);
 	policy_trace_outcome(r, at, kind == NULL ? "ok" : kind);
 	return n;
@@ -219,9 +256,13 @@ policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua
 	r->waits++;
 	r->awaiting = w;
 	policy_start_wall(r);
-	if (w->traced > 0) {
+	if (w->traced > 0 || w->key != NULL) {
 		f->then = k;
 		f->traced = w->traced;
+		f->kind = w->kind;
+		free(f->key);
+		f->key = w->key;
+		w->key = NULL;
 		k = recorded;
 	}
 	lua_pushnil(L);		/* by it corolib.c tells a coroutine that waits from one that yielded */
@@ -285,6 +326,9 @@ policy_wait_cancel(struct policy_fiber *f)
 		return;
 	f->wait = NULL;
 	policy_trace_waited(f->run, w->traced, "cancelled");
+	policy_journal_no_answer(f->run, f->kind, f->key);
+	free(f->key);
+	f->key = NULL;
 	if (w->ticket != 0)
 		policy_wait_over(w);
 	if (w->stop != NULL)
@@ -309,10 +353,13 @@ gw_sleep(lua_State *L)
 	struct policy_run *r = policy_not_loading(L, "gw.sleep");
 	lua_Number s = luaL_checknumber(L, 1);
 	struct policy_wait *w;
+	int replayed;
 
 	if (!(s >= 0 && s * 1000 <= SLEEP_MAX_MS))
 		return luaL_error(L, "gw.sleep: between 0 and %d seconds", SLEEP_MAX_MS / 1000);
 	policy_wait_check(L, r, "gw.sleep");
+	if ((replayed = policy_replayed(L, r, "sleep", lua_tostring(L, 1))) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, (int64_t)(s * 1000), NULL);

@@ -192,11 +192,13 @@ query(lua_State *L, const char *api, uint16_t type)
 		policy_opts_check(L, 2, api, fields);
 		timeout = policy_opt_duration(L, 2, api, "timeout", -1);
 	}
-	if (!g->conf->policy.dns || g->policy->dns == NULL)
+	if (!g->conf->policy.dns || (g->policy->dns == NULL && g->policy->replay == NULL))
 		return luaL_error(L, "%s: DNS is not allowed to policies (policy.network.dns)", api);
 	policy_wait_check(L, r, api);
 	if (!read_name(L, api, type, name))
 		return policy_push_error(L, "bad_name", false, false, "not a domain name");
+	if ((refused = policy_replayed(L, r, KIND(api), name)) >= 0)
+		return refused;
 	if ((refused = policy_wait_room(L, r)) != 0)
 		return refused;
 	w = policy_wait_new(r, sizeof *w, timeout, stop);

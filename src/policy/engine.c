@@ -64,6 +64,7 @@ policy_run_free(struct policy_run *r)
 	verdict_fini(&r->hv);
 	policy_trace_rec_free(r->trace);
 	policy_trace_rec_free(r->spare);
+	policy_journal_drop(r->journal);
 	free(r);
 }
 
@@ -550,6 +551,8 @@ finish_later(struct policy_run *r)
 	slots_del(&p->runs, ticket);
 	p->waiting--;
 	verdict_move(&v, &r->v);
+	policy_journal_end(g, r->journal, r->hook, r->s, &v);
+	r->journal = NULL;
 	run_put(r);
 	done(owner, ticket, &v);
 	verdict_fini(&v);
@@ -632,7 +635,7 @@ policy_start_wall(struct policy_run *r)
 bool
 policy_gen_has(const struct policy_gen *g, enum policy_hook h)
 {
-	return g->chains[h].n > 0;
+	return g->chains[h].n > 0 || policy_journal_wants(g->policy, h);
 }
 
 enum policy_when
@@ -642,13 +645,22 @@ policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook, struc
 	struct policy_run *r;
 
 	memset(v, 0, sizeof *v);
-	if (g->chains[hook].n == 0)
+	if (g->chains[hook].n == 0) {
+		if (policy_journal_wants(p, hook))
+			policy_journal_end(g, policy_journal_begin(p, hook, s), hook, s, v);
 		return POLICY_NOW;
+	}
 	p->stats.calls++;
 	r = run_get(g, hook, s);
+	if (p->journal != NULL)
+		r->journal = policy_journal_begin(p, hook, s);
 	if (run_chain(r)) {
 		if (r->v.kind != VERDICT_NONE || r->v.is_error)
 			verdict_move(v, &r->v);
+		if (r->journal != NULL) {
+			policy_journal_end(g, r->journal, hook, s, v);
+			r->journal = NULL;
+		}
 		run_put(r);
 		return POLICY_NOW;
 	}
@@ -669,6 +681,8 @@ cancel_run(struct policy *p, struct policy_run *r)
 
 	stop_handler(r, KILL_CANCEL);
 	policy_trace_drop(r);
+	policy_journal_drop(r->journal);
+	r->journal = NULL;
 	slots_del(&p->runs, r->ticket);
 	p->waiting--;
 	run_put(r);
@@ -757,6 +771,7 @@ policy_free(struct policy *p)
 		free(p->counts[i]);
 	free(p->counts);
 	policy_trace_free(p);
+	free(p->journal);
 	free(p->gens);
 	slots_fini(&p->runs);
 	slots_fini(&p->waits);

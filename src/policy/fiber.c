@@ -79,6 +79,9 @@ policy_fiber_drop(struct policy_fiber *f, bool close)
 #endif
 		r->killed = killed;
 	}
+	free(f->key);
+	free(f->asked);
+	f->key = f->asked = NULL;
 	if (f->co != NULL)
 		luaL_unref(r->gen->L, LUA_REGISTRYINDEX, f->co_ref);
 	f->co = NULL;

@@ -13,6 +13,9 @@ libsallyport_a_SOURCES += \
 	src/policy/counts.c \
 	src/policy/engine.c \
 	src/policy/fiber.c \
+	src/policy/journal.c src/policy/journal.h src/policy/journal_int.h \
+	src/policy/journal_fields.c \
+	src/policy/journal_lua.c \
 	src/policy/json.c \
 	src/policy/lib.c src/policy/lib.h \
 	src/policy/lib_cidr.c \

@@ -141,6 +141,7 @@ struct policy_wait {		/* the first member of what waits for something in particu
 	bool timed_out;			/* `stop` has been called then */
 	bool counted;			/* one of those that a handler may have IN_FLIGHT_MAX of */
 	const char *kind;		/* policy_wait_name; NULL for gw.all and the like */
+	char *key;			/* and the question, for the journal; NULL */
 	unsigned traced;		/* 1 + its place in the record; 0: none */
 };
 struct policy_group;		/* await_group.c */
@@ -152,6 +153,9 @@ struct policy_fiber {
 	struct policy_wait *wait;	/* while it waits, and until its continuation takes it */
 	lua_KFunction then;		/* that continuation, when what it pushes is recorded */
 	unsigned traced;		/* and its place in the record */
+	const char *kind;		/* what it was, for the journal */
+	char *key;			/* heap; NULL */
+	char *asked;			/* the same while the answer is looked at */
 	int status, nresults;		/* of Lua, when DEAD */
 	struct policy_group *group;	/* whose part it is; NULL for a run's own */
 	struct policy_fiber *next, *prev;	/* in the run; next: in the pool */
@@ -199,6 +203,7 @@ struct policy_run {
 
 	struct trace_rec *trace;	/* of the handler that runs now; NULL: nobody wants one */
 	struct trace_rec *spare;	/* for the next one; NULL */
+	struct journal_call *journal;	/* of this call; NULL */
 
 	/* waiting */
 	int64_t wall_deadline_ms;	/* mono; 0 not set */
@@ -393,6 +398,8 @@ struct policy {
 	void *stop_owner;
 	struct policy_stats stats;
 	bool tracing;			/* somebody wants records */
+	struct policy_journal *journal;	/* NULL: none */
+	struct policy_replay *replay;	/* a recorded call is done again; NULL */
 	struct policy_trace *trace;	/* NULL: nobody ever did */
 	struct handler_count **counts;
 	size_t ncounts;
@@ -414,6 +421,8 @@ void *policy_alloc(void *ud, void *p, size_t osize, size_t nsize);
 void policy_count_hook(lua_State *L, lua_Debug *ar);
 /* The kind of an error object; NULL when it is none. */
 const char *policy_error_kind(lua_State *L, int arg);
+const char *policy_error_get(lua_State *L, int arg, bool *temporary_out, bool *secure_out);
+const char *policy_error_word(const char *kind);	/* that kind, for policy_push_error; one that lives on */
 /* An error value as text: a string, or an error object of await.c; else NULL. Never raises. */
 const char *policy_error_text(lua_State *L, int arg);
 /* Starts and ends the time during which a script runs: memory cap, CPU time, hook. */
@@ -500,6 +509,25 @@ void policy_trace_rec_free(struct trace_rec *t);	/* NULL is fine */
 void policy_trace_free(struct policy *p);
 /* The counters for a handler; the engine's. */
 struct handler_count *policy_count_of(struct policy *p, enum policy_hook hook, const char *name, bool is_rule);
+/* ---- journal.c ---- */
+struct policy_journal;
+struct journal_call;
+struct policy_replay;
+bool policy_journal_wants(const struct policy *p, enum policy_hook hook);
+struct journal_call *policy_journal_begin(struct policy *p, enum policy_hook hook, const struct policy_subject *s);
+void policy_journal_end(struct policy_gen *g, struct journal_call *c, enum policy_hook hook,
+    const struct policy_subject *s, const struct verdict *v);	/* takes c, which may be NULL */
+void policy_journal_drop(struct journal_call *c);
+void policy_journal_answer(struct policy_run *r, lua_State *L, int n, const char *kind, const char *key);
+void policy_journal_no_answer(struct policy_run *r, const char *kind, const char *key);
+/* A handler looks at so many octets of the body. */
+void policy_body_read(struct policy_run *r, size_t n);
+const char *policy_replay_digest(const struct policy_run *r);	/* NULL */
+/* In a function that would wait, as soon as it knows what for: while a recorded call is done again, the number of
+ * results that were pushed; a handler that asks for what was not recorded is ended. -1: it is to wait. */
+int policy_replayed(lua_State *L, struct policy_run *r, const char *kind, const char *key);
+void policy_unknown(struct policy_run *r, const char *kind, const char *key);
+
 /* A handler that runs for long, or goes on after a long wait: a line with a traceback, at most once a
  * minute for each. */
 void policy_slow_run(struct policy_run *r, lua_State *L, int64_t run_ns, int64_t (*cpu_ns)(struct policy_run *));

@@ -187,6 +187,8 @@ policy_wait_name(struct policy_wait *w, const char *kind, const char *key)
 	struct trace_rec *t = r->trace;
 
 	w->kind = kind;
+	if (r->journal != NULL)
+		w->key = xstrdup(key);
 	if (t == NULL)
 		return;
 	if (t->nwaits < TRACE_WAITS) {
