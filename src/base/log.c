@@ -15,29 +15,31 @@
 #define LINE_MAX_BYTES 8192
 #define VALUE_MAX_BYTES 1024
 #define QUEUE_MAX_BYTES (4u << 20)
+#define JOURNAL_MAX_BYTES (32u << 20)
 
+enum target { TO_LOG, TO_JSON, TO_JOURNAL, TARGETS };
 struct log_line {
 	struct mail mail;
-	bool is_journal;
+	enum target to;
 	size_t n;
 	char text[];
 };
 
 static struct {
-	char *file, *journal;
+	char *path[TARGETS];
 	bool json;
 	enum log_level level;
-	int fd, journal_fd;		/* journal_fd -1: none */
+	int fd[TARGETS];		/* -1: none */
 	pthread_t thread;
 	bool running;
 	struct mailbox *mb;
-	_Atomic size_t queued_bytes;
-	_Atomic uint64_t dropped;
+	_Atomic size_t queued_bytes, journal_bytes;
+	_Atomic uint64_t dropped, journal_dropped;
 	_Atomic bool reopen;
 	_Atomic bool stop;
 	void (*capture)(void *, const char *);
 	void *capture_arg;
-} lg = { .fd = 2, .journal_fd = -1, .level = LOG_LEVEL_INFO };
+} lg = { .fd = { 2, -1, -1 }, .level = LOG_LEVEL_INFO };
 
 static const char *const level_names[] = { "debug", "info", "warning", "error" };
 
@@ -235,9 +237,12 @@ open_one(const char *path, int *fd, struct err *err)
 static int
 open_file(struct err *err)
 {
-	int rc = open_one(lg.file, &lg.fd, err);
+	int rc = 0;
 
-	return open_one(lg.journal, &lg.journal_fd, err) != 0 ? -1 : rc;
+	for (int i = 0; i < TARGETS; i++)
+		if (open_one(lg.path[i], &lg.fd[i], err) != 0)
+			rc = -1;
+	return rc;
 }
 
 static void
@@ -249,7 +254,7 @@ write_note(const char *phrase, uint64_t n)
 	make_line(&b, LOG_LEVEL_WARN, phrase,
 	    (const struct log_kv[]){ LOG_U("lines", n), { .key = NULL } }, lg.json);
 	buf_addc(&b, '\n');
-	write_all(lg.fd, buf_peek(&b), b.len);
+	write_all(lg.fd[TO_LOG], buf_peek(&b), b.len);
 	buf_fini(&b);
 }
 
@@ -272,6 +277,10 @@ batch_add(struct batch *b, const struct log_line *l)
 {
 	if (b->n + l->n > sizeof b->text)
 		batch_flush(b);
+	if (l->n > sizeof b->text) {
+		write_all(b->fd, l->text, l->n);
+		return;
+	}
 	memcpy(b->text + b->n, l->text, l->n);
 	b->n += l->n;
 }
@@ -279,23 +288,24 @@ batch_add(struct batch *b, const struct log_line *l)
 static void
 write_lines(struct mail *m)
 {
-	static struct batch log, journal;
+	static struct batch batch[TARGETS];
+	size_t n[TARGETS] = { 0 };
 	struct mail *next;
-	size_t n = 0;
 
-	log.fd = lg.fd;
-	journal.fd = lg.journal_fd;
+	for (int i = 0; i < TARGETS; i++)
+		batch[i].fd = lg.fd[i];
 	for (; m != NULL; m = next) {
 		struct log_line *l = (struct log_line *)m;
 
 		next = m->next;
-		batch_add(l->is_journal ? &journal : &log, l);
-		n += l->n;
+		batch_add(&batch[l->to], l);
+		n[l->to] += l->n;
 		free(l);
 	}
-	batch_flush(&log);
-	batch_flush(&journal);
-	atomic_fetch_sub(&lg.queued_bytes, n);
+	for (int i = 0; i < TARGETS; i++)
+		batch_flush(&batch[i]);
+	atomic_fetch_sub(&lg.queued_bytes, n[TO_LOG] + n[TO_JSON]);
+	atomic_fetch_sub(&lg.journal_bytes, n[TO_JOURNAL]);
 }
 
 static void *
@@ -317,28 +327,40 @@ log_main(void *arg)
 		lost = atomic_exchange(&lg.dropped, 0);
 		if (lost > 0)
 			write_note("log lines dropped", lost);
-		if (atomic_load(&lg.stop) && atomic_load(&lg.queued_bytes) == 0)
+		lost = atomic_exchange(&lg.journal_dropped, 0);
+		if (lost > 0)
+			write_note("journal lines dropped", lost);
+		if (atomic_load(&lg.stop) && atomic_load(&lg.queued_bytes) == 0 && atomic_load(&lg.journal_bytes) == 0)
 			return NULL;
 	}
 }
 
 static void
-put_line(const struct buf *b, bool is_journal)
+put_line(const char *p, size_t len, enum target to)
 {
-	size_t n = b->len + 1;
+	bool is_journal = to == TO_JOURNAL;
+	_Atomic size_t *queued = is_journal ? &lg.journal_bytes : &lg.queued_bytes;
+	size_t n = len + 1;
 	struct log_line *l;
 
-	if (atomic_fetch_add(&lg.queued_bytes, n) > QUEUE_MAX_BYTES) {
-		atomic_fetch_sub(&lg.queued_bytes, n);
-		atomic_fetch_add(&lg.dropped, 1);
+	if (atomic_fetch_add(queued, n) > (is_journal ? JOURNAL_MAX_BYTES : QUEUE_MAX_BYTES)) {
+		atomic_fetch_sub(queued, n);
+		atomic_fetch_add(is_journal ? &lg.journal_dropped : &lg.dropped, 1);
 		return;
 	}
 	l = xmalloc(sizeof *l + n);
-	memcpy(l->text, buf_peek(b), b->len);
-	l->text[b->len] = '\n';
+	memcpy(l->text, p, len);
+	l->text[len] = '\n';
 	l->n = n;
-	l->is_journal = is_journal;
+	l->to = to;
 	mailbox_post(lg.mb, &l->mail);
+}
+
+void
+log_journal(const char *line, size_t n)
+{
+	if (lg.running && lg.fd[TO_JOURNAL] >= 0)
+		put_line(line, n, TO_JOURNAL);
 }
 
 void
@@ -355,13 +377,13 @@ log_write(enum log_level level, const char *phrase, const struct log_kv *kv)
 		lg.capture(lg.capture_arg, buf_peek(&b));
 	} else if (!lg.running) {
 		buf_addc(&b, '\n');
-		write_all(lg.fd, buf_peek(&b), b.len);
+		write_all(lg.fd[TO_LOG], buf_peek(&b), b.len);
 	} else {
-		put_line(&b, false);
-		if (lg.journal_fd >= 0) {
+		put_line(buf_peek(&b), b.len, TO_LOG);
+		if (lg.fd[TO_JSON] >= 0) {
 			buf_clear(&b);
 			make_line(&b, level, phrase, kv, true);
-			put_line(&b, true);
+			put_line(buf_peek(&b), b.len, TO_JSON);
 		}
 	}
 	buf_fini(&b);
@@ -388,21 +410,23 @@ log_may(struct log_gate *g)
 int
 log_open(const struct log_conf *conf, struct err *err)
 {
-	char *old = lg.file, *old_journal = lg.journal;
+	const char *const paths[TARGETS] = { conf->file, conf->json_file, conf->journal };
+	char *old[TARGETS];
 
-	lg.file = xstrdup(conf->file);
-	lg.journal = xstrdup(conf->journal);
+	memcpy(old, lg.path, sizeof old);
+	for (int i = 0; i < TARGETS; i++)
+		lg.path[i] = xstrdup(paths[i]);
 	lg.json = conf->json;
 	lg.level = conf->level;
 	if (open_file(err) != 0) {
-		free(lg.file);
-		free(lg.journal);
-		lg.file = old;
-		lg.journal = old_journal;
+		for (int i = 0; i < TARGETS; i++) {
+			free(lg.path[i]);
+			lg.path[i] = old[i];
+		}
 		return -1;
 	}
-	free(old);
-	free(old_journal);
+	for (int i = 0; i < TARGETS; i++)
+		free(old[i]);
 	return 0;
 }
 
@@ -449,9 +473,10 @@ log_stop(void)
 		free(m);
 	}
 	mailbox_free(lg.mb);
-	free(lg.file);
-	free(lg.journal);
-	lg.file = lg.journal = NULL;
+	for (int i = 0; i < TARGETS; i++) {
+		free(lg.path[i]);
+		lg.path[i] = NULL;
+	}
 }
 
 void

@@ -52,13 +52,16 @@ bool log_may(struct log_gate *g);
 
 struct log_conf {
 	const char *file;	/* NULL: standard error */
-	const char *journal;	/* every line as JSON, too; NULL: no */
+	const char *json_file;	/* every line as JSON, too; NULL: no */
+	const char *journal;	/* of policies' decisions (policy/journal.h); NULL: none */
 	bool json;
 	enum log_level level;	/* lines below it are not written */
 };
 int log_open(const struct log_conf *conf, struct err *err);
 int log_start(void);		/* starts the writing thread */
 void log_reopen(void);		/* after rotation; takes effect with the next line */
+/* A line of the journal, without its newline: written by the log's thread, from a queue of its own. */
+void log_journal(const char *line, size_t n);
 void log_stop(void);		/* writes what is queued, then ends the thread */
 /* For tests: every finished line (no newline) instead of writing it. NULL: back to writing. */
 void log_capture(void (*fn)(void *arg, const char *line), void *arg);

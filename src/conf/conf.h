@@ -221,7 +221,11 @@ struct conf {
 		char *templates;	/* directory or NULL */
 		int protect;		/* enum dsn_protect */
 	} dsn;
-	struct { char *file, *journal, *audit; bool json; int level; } log;
+	struct { char *file, *json_file, *journal, *audit; bool json; int level; uint64_t journal_body; } log;
+	struct {			/* records of handlers */
+		unsigned ring, sample, rows;
+		int64_t keep_ms;	/* 0: none are stored */
+	} trace;
 	struct {			/* limits (spec security.md section 4) */
 		unsigned sessions, sessions_per_address, errors, soft_errors, junk;
 		int64_t error_delay_ms, command_ms, command_stress_ms, handshake_ms, session_ms;

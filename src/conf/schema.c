@@ -505,10 +505,27 @@ const struct setting conf_schema[] = {
   .text = "Form of its lines." },
 { "log.level", T_CHOICE, "\"info\"", WORDS("debug", "info", "warn", "error"), AT(conf, log.level),
   .text = "The least important lines that are written." },
-{ "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
+{ "log.json_file", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.json_file),
   .text = "File that gets every line as a JSON object, in addition to the log." },
+{ "log.journal", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.journal),
+  .text = "File that gets what policies decided and what they looked at, header fields and parts of bodies "
+	  "included, so that sallyport policy simulate can do it again (doc/journal.md). A change takes effect with a "
+	  "restart." },
+{ "log.journal_body", T_SIZE, "0", .max = 64 * KIB, AT(conf, log.journal_body),
+  .text = "So much of each body is in the journal even when no handler looked at it." },
 { "log.audit", T_TEXT, NULL, .kind = &kind_path, AT(conf, log.audit),
   .text = "Has no effect but a warning: evidence and audit rows are in queue.path, in one hash chain." },
+
+{ "trace", T_SECTION, NULL, .text = "Records of what the policies' handlers did with each message." },
+{ "trace.ring", T_NUMBER, "1000", .max = 100000, AT(conf, trace.ring),
+  .text = "Records that each worker has in memory; 0: none, and no times in the metrics of handlers." },
+{ "trace.keep", T_DURATION, "\"1w\"", .max = INT64_C(400) * DAY, AT(conf, trace.keep_ms),
+  .text = "How long the records of messages for which a handler said or did something are stored in the queue's "
+	  "database; \"0s\": none are stored. A change takes effect with a restart." },
+{ "trace.max_rows", T_NUMBER, "100000", .min = 1000, .max = 100000000, AT(conf, trace.rows),
+  .text = "Stored records; the oldest make room. A change takes effect with a restart." },
+{ "trace.sample", T_NUMBER, "0", .max = 1000000, AT(conf, trace.sample),
+  .text = "One message in so many is stored whatever became of it; 1: all, 0: none." },
 };
 const size_t conf_schema_n = NELEMS(conf_schema);
 

@@ -27,6 +27,9 @@ static const char help[] =
     "  policy rollback              activate the one before\n"
     "  policy canary GEN            let some sessions begin with it: --percent, --cidr, --listener, --for\n"
     "  policy discard GEN           forget one that was loaded and is not active\n"
+    "  policy simulate              recorded mail through another policy (--journal, --against)\n"
+    "  policy why ID                what the handlers did with a message\n"
+    "  trace                        what they do, as it happens (--ip, --domain, --handler, --limit)\n"
     "  queue list|show ID           what is in the queue\n"
     "  queue hold|release|retry|bounce|delete|require-tls [ID]\n"
     "  evidence show ID|list        how recipients left the queue\n"
@@ -42,11 +45,13 @@ static const char help[] =
     "options\n"
     "  -c, --config FILE            gateway.lua (default " SYSCONFDIR "/sallyport/gateway.lua)\n"
     "      --socket PATH            the daemon's control socket\n"
-    "      --db FILE                read queue.db without a daemon (list, show, evidence, seen, tlsrpt)\n"
+    "      --db FILE                read queue.db without a daemon (list, show, evidence, seen, tlsrpt, why)\n"
     "      --json                   JSON instead of tables\n"
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
+    "      --journal F  --corpus DIR  --against DIR  --with DIR    what to simulate\n"
+    "      --ip A  --handler H      a client's address, a handler's name (trace)\n"
     "      --limit N                at most N rows (100)\n"
     "      --port N                 of the servers (probe, dns-records)\n"
     "      --check                  compare with what DNS says now (dns-records)\n"
@@ -60,7 +65,7 @@ static const char help[] =
     "      --dry-run                say what would change, change nothing\n"
     "\n"
     "A filter value may hold * for any text. Exit status: 0 done, 1 the answer is no,\n"
-    "2 wrong use, 3 the daemon cannot be reached. See sallyport(1).\n";
+    "2 wrong use, 3 the daemon cannot be reached,\n4 less protection (policy simulate). See sallyport(1).\n";
 
 int
 cli_usage(const char *why)
@@ -90,8 +95,8 @@ usual_socket(const char *conf_file)
 	return NULL;
 }
 
-static char *
-socket_path(const struct cli *c)
+char *
+cli_socket(const struct cli *c)
 {
 	struct conf *conf;
 	char *errors, *path;
@@ -120,7 +125,7 @@ json_t *
 cli_ask(struct cli *c, const char *verb, int *exit_status)
 {
 	json_t *request = json_object(), *answer, *result = NULL;
-	char *path = socket_path(c);
+	char *path = cli_socket(c);
 	struct err err = { "" };
 
 	*exit_status = EXIT_USAGE;
@@ -205,6 +210,12 @@ cli_main(int argc, char **argv)
 		{ "cidr", required_argument, NULL, OPT_ARGS },
 		{ "listener", required_argument, NULL, OPT_ARGS },
 		{ "head", required_argument, NULL, OPT_FILTER },
+		{ "ip", required_argument, NULL, OPT_FILTER },
+		{ "handler", required_argument, NULL, OPT_FILTER },
+		{ "journal", required_argument, NULL, OPT_ARG },
+		{ "corpus", required_argument, NULL, OPT_ARG },
+		{ "against", required_argument, NULL, OPT_ARG },
+		{ "with", required_argument, NULL, OPT_ARG },
 		{ NULL, 0, NULL, 0 },
 	};
 	static const struct {
@@ -215,7 +226,7 @@ cli_main(int argc, char **argv)
 		{ "evidence", cli_evidence }, { "probe", cli_probe }, { "seen", cli_seen }, { "rate", cli_rate },
 		{ "dns-records", cli_records }, { "status", cli_status }, { "metrics", cli_status },
 		{ "reload", cli_status },
-		{ "tlsrpt", cli_tlsrpt },
+		{ "tlsrpt", cli_tlsrpt }, { "trace", cli_trace },
 	};
 	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object(),
 		.args = json_object() };

@@ -40,6 +40,10 @@ int cli_status(struct cli *c);
 int cli_tlsrpt(struct cli *c);
 /* policy test and its like (cli_rehearse.c), which have options of their own. -1: it is none of them. */
 int cli_rehearse(int argc, char **argv);
+int cli_trace(struct cli *c);
+int cli_simulate(struct cli *c);	/* policy simulate */
+int cli_why(struct cli *c);		/* policy why ID */
+char *cli_socket(const struct cli *c);	/* where the daemon listens; heap, NULL when that was said */
 int cli_usage(const char *why);
 void cli_print_json(const json_t *j);
 

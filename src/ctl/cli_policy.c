@@ -135,6 +135,8 @@ cli_policy(struct cli *c)
 		{ "check", 0, 1, false, cli_policy_files },
 		{ "options", 0, 1, false, cli_policy_files },
 		{ "types", 0, 1, false, cli_policy_files },
+		{ "why", 1, 1, false, cli_why },
+		{ "simulate", 0, 0, false, cli_simulate },
 		{ "load", 1, 1, false, load },
 		{ "list", 0, 0, false, list },
 		{ "status", 0, 1, true, status },
@@ -154,5 +156,5 @@ cli_policy(struct cli *c)
 			json_object_set_new(c->args, "gen", json_string(c->argv[2]));
 		return words[i].run(c);
 	}
-	return cli_usage("policy: check, options, types, load, list, status, activate, rollback, canary or discard is expected");
+	return cli_usage("policy: check, options, types, why, simulate, load, list, status, activate, rollback, canary or discard is expected");
 }

@@ -32,17 +32,26 @@ move_all(int fd, void *p, size_t n, bool out)
 	return 0;
 }
 
-static json_t *
-exchange(int fd, const json_t *request, struct err *err)
+static bool
+say(int fd, const json_t *request)
 {
-	char *text = json_dumps(request, JSON_COMPACT), *answer;
+	char *text = json_dumps(request, JSON_COMPACT);
 	uint32_t n = htonl((uint32_t)strlen(text));
-	json_error_t je;
-	json_t *j;
-	int rc = move_all(fd, &n, sizeof n, true) != 0 || move_all(fd, text, strlen(text), true) != 0;
+	bool ok = move_all(fd, &n, sizeof n, true) == 0 && move_all(fd, text, strlen(text), true) == 0;
 
 	free(text);
-	if (rc != 0 || move_all(fd, &n, sizeof n, false) != 0) {
+	return ok;
+}
+
+static json_t *
+hear(int fd, struct err *err)
+{
+	char *answer;
+	uint32_t n;
+	json_error_t je;
+	json_t *j;
+
+	if (move_all(fd, &n, sizeof n, false) != 0) {
 		err_set(err, "the daemon does not answer (%s)", errno == EAGAIN ? "timeout" : "connection closed");
 		return NULL;
 	}
@@ -64,17 +73,16 @@ exchange(int fd, const json_t *request, struct err *err)
 	return j;
 }
 
-json_t *
-ctl_call(const char *socket_path, const json_t *request, int timeout_ms, struct err *err)
+/* Descriptor, or -1. */
+static int
+dial(const char *socket_path, struct err *err)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct timeval tv = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
-	json_t *j;
 	int fd;
 
 	if (strlen(socket_path) >= sizeof un.sun_path) {
 		err_set(err, "%s: path too long for a socket", socket_path);
-		return NULL;
+		return -1;
 	}
 	strcpy(un.sun_path, socket_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -84,11 +92,52 @@ ctl_call(const char *socket_path, const json_t *request, int timeout_ms, struct 
 		    errno == EACCES ? " (run as root or as its user)" : "");
 		if (fd >= 0)
 			close(fd);
-		return NULL;
+		return -1;
 	}
+	return fd;
+}
+
+json_t *
+ctl_call(const char *socket_path, const json_t *request, int timeout_ms, struct err *err)
+{
+	struct timeval tv = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
+	json_t *j = NULL;
+	int fd = dial(socket_path, err);
+
+	if (fd < 0)
+		return NULL;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
-	j = exchange(fd, request, err);
+	if (say(fd, request))
+		j = hear(fd, err);
+	else
+		err_set(err, "the daemon does not answer (connection closed)");
 	close(fd);
 	return j;
+}
+
+int
+ctl_follow(const char *socket_path, const json_t *request, bool (*fn)(void *arg, const json_t *result),
+    void *arg, struct err *err)
+{
+	int fd = dial(socket_path, err);
+	bool more = true;
+
+	if (fd < 0)
+		return -1;
+	if (!say(fd, request)) {
+		err_set(err, "the daemon does not answer (connection closed)");
+		more = false;
+	}
+	while (more) {
+		json_t *j = hear(fd, err);
+		const json_t *result = json_object_get(j, "result");
+
+		if (j != NULL && result == NULL)
+			err_set(err, "%s", json_string_value(json_object_get(j, "error")));
+		more = result != NULL && fn(arg, result);
+		json_decref(j);
+	}
+	close(fd);
+	return err->text[0] == '\0' ? 0 : -1;
 }

@@ -28,6 +28,8 @@ struct client {
 	struct bufferevent *bev;
 	char *user;
 	struct question *question;	/* under way */
+	struct trace_filter *watch;	/* it watches handlers; NULL */
+	uint64_t left_out;		/* records that it was too slow for */
 	int64_t frame_ms;		/* when the request that is not whole began to come; 0 none */
 };
 
@@ -37,9 +39,30 @@ struct question {
 	struct client *client;		/* NULL once it left */
 };
 
+/* Workers look through one filter: several clients want all, and it is looked at here. */
+static void
+watch_anew(struct ctl *c)
+{
+	static const struct trace_filter all;
+	const struct trace_filter *f = NULL;
+	unsigned n = 0;
+
+	for (struct client *k = c->clients; k != NULL; k = k->next) {
+		if (k->watch == NULL)
+			continue;
+		f = k->watch;
+		n++;
+	}
+	c->ops->watch(c->owner, n > 0, n == 1 ? f : &all);
+}
+
 static void
 client_free(struct client *k)
 {
+	struct ctl *c = k->ctl;
+	bool watched = k->watch != NULL;
+
+	free(k->watch);
 	if (k->question != NULL)
 		k->question->client = NULL;
 	if (k->next != NULL)
@@ -48,6 +71,8 @@ client_free(struct client *k)
 	bufferevent_free(k->bev);
 	free(k->user);
 	free(k);
+	if (watched && !c->freed)
+		watch_anew(c);
 }
 
 /* ---- Answers ---- */
@@ -111,6 +136,61 @@ answered(void *reader, struct mail *m)
 		on_read(k->bev, k);	/* what it sent meanwhile; may free k */
 }
 
+/* ---- Those who watch ---- */
+
+static bool
+fits(const struct client *k, const json_t *record)
+{
+	const char *ip = json_string_value(json_object_get(record, "ip"));
+	const char *domain = json_string_value(json_object_get(record, "domain"));
+	const char *handler = json_string_value(json_object_get(record, "handler"));
+
+	return k->watch != NULL && trace_filter_fits(k->watch, ip == NULL ? "" : ip, domain == NULL ? "" : domain,
+	    handler == NULL ? "" : handler);
+}
+
+void
+ctl_record(struct ctl *c, json_t *record, uint64_t left_out)
+{
+	for (struct client *k = c->clients; k != NULL; k = k->next) {
+		if (k->watch == NULL)
+			continue;
+		k->left_out += left_out;
+		if (!fits(k, record))
+			continue;
+		if (evbuffer_get_length(bufferevent_get_output(k->bev)) > OUT_MAX) {
+			k->left_out++;
+			continue;
+		}
+		reply(k, json_pack("{s:b, s:{s:O, s:I}}", "ok", 1, "result", "record", record, "left_out",
+		    (json_int_t)k->left_out));
+		k->left_out = 0;
+	}
+}
+
+static void
+set_word(char *dst, size_t size, const json_t *filter, const char *key)
+{
+	const char *s = json_string_value(json_object_get(filter, key));
+
+	snprintf(dst, size, "%s", s == NULL ? "" : s);
+}
+
+static void
+watch(struct client *k, const json_t *request)
+{
+	const json_t *filter = json_object_get(request, "filter");
+
+	if (k->watch == NULL)
+		k->watch = xcalloc(1, sizeof *k->watch);
+	set_word(k->watch->ip, sizeof k->watch->ip, filter, "ip");
+	set_word(k->watch->domain, sizeof k->watch->domain, filter, "domain");
+	set_word(k->watch->handler, sizeof k->watch->handler, filter, "handler");
+	bufferevent_set_timeouts(k->bev, NULL, NULL);	/* it only listens now */
+	watch_anew(k->ctl);
+	reply(k, json_pack("{s:b, s:{s:b}}", "ok", 1, "result", "watching", 1));
+}
+
 /* ---- Requests ---- */
 
 static void
@@ -162,6 +242,16 @@ handle(struct client *k, const char *p, size_t n)
 		reply_error(k, "a request is a JSON object with \"verb\"", 2);
 	} else if (strcmp(verb, "status") == 0) {
 		reply(k, json_pack("{s:b, s:o}", "ok", 1, "result", c->ops->status(c->owner)));
+	} else if (strcmp(verb, "trace.watch") == 0) {
+		watch(k, request);
+	} else if (strcmp(verb, "trace.ring") == 0) {
+		const char *id = json_string_value(json_object_get(json_object_get(request, "filter"), "id"));
+		uint64_t number;
+
+		if (id == NULL || !id_parse(id, &number))
+			reply_error(k, "that is not a message id (13 letters and digits, as the log shows them)", 2);
+		else
+			reply(k, json_pack("{s:b, s:o}", "ok", 1, "result", c->ops->records(c->owner, number)));
 	} else if (strcmp(verb, "metrics") == 0) {
 		char *text = ctl_metrics_text(c);
 
@@ -372,6 +462,10 @@ ctl_free(struct ctl *c)
 	if (c == NULL)
 		return;
 	ctl_http_stop(c);
+	for (struct client *k = c->clients; k != NULL; k = k->next) {
+		free(k->watch);		/* the workers are about to end: nobody tells them */
+		k->watch = NULL;
+	}
 	while (c->clients != NULL)
 		client_free(c->clients);
 	if (c->listener != NULL) {

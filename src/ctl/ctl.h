@@ -7,12 +7,15 @@
 #include <jansson.h>
 
 #include "base/base.h"
+#include "policy/trace.h"
 #include "queue/store.h"
 
 struct event_base;
 struct ctl;
 
-struct ctl_metric {		/* one counter or gauge, summed over workers */
+/* One counter or gauge, summed over workers; or, with a name that ends in _seconds_bucket, _sum or _count, a line of
+ * a histogram. */
+struct ctl_metric {
 	const char *name, *help;	/* "sallyport_messages_accepted_total" */
 	bool is_counter;
 	const char *labels;		/* "verdict=\"accept\"" or NULL */
@@ -34,6 +37,10 @@ struct ctl_ops {
 	    int *exit_status);
 	/* Limits of policies: all, or those of this name, with so many keys each. A new reference. */
 	json_t *(*rates)(void *owner, const char *name, size_t keys);
+	/* {"trace": [...]}: the records in memory of a message or session; a new reference. */
+	json_t *(*records)(void *owner, uint64_t id);
+	/* Records shall come to ctl_record, or not any more. */
+	void (*watch)(void *owner, bool on, const struct trace_filter *filter);
 };
 struct ctl_conf {
 	const char *socket_path;	/* its directory is made 0700 */
@@ -43,11 +50,18 @@ struct ctl_conf {
 struct ctl *ctl_new(struct event_base *base, const struct ctl_conf *conf, struct store *store,
     struct mailbox *mb, const struct ctl_ops *ops, void *owner, struct err *err);
 void ctl_free(struct ctl *c);
+/* One that clients may wait for. Borrowed. left_out: so many more there were before it. */
+void ctl_record(struct ctl *c, json_t *record, uint64_t left_out);
 
 #define CTL_FRAME_MAX (64u * 1024)	/* a request; answers may be larger, 64 MiB */
 /* Requests are JSON objects {"verb": "queue.list", ...}; answers {"ok": true, ...} or {"ok":
  * false, "error": "...", "exit": 1}. Each is preceded by its length, 4 octets, big-endian. */
 json_t *ctl_call(const char *socket_path, const json_t *request, int timeout_ms, struct err *err);
+
+/* A request that has many answers: `fn` gets each result, borrowed, until it says false or the connection ends,
+ * which is -1 with `err`. */
+int ctl_follow(const char *socket_path, const json_t *request, bool (*fn)(void *arg, const json_t *result),
+    void *arg, struct err *err);
 
 int cli_main(int argc, char **argv);	/* the sallyport command; exit status (design section 8) */
 

@@ -25,9 +25,12 @@ add_metric(void *arg, const struct ctl_metric *m)
 {
 	struct metrics_text *t = arg;
 
-	if (t->last == NULL || strcmp(t->last, m->name) != 0)
-		buf_printf(&t->out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name,
-		    m->is_counter ? "counter" : "gauge");
+	const char *part = strstr(m->name, "_seconds_");
+	size_t n = part == NULL ? strlen(m->name) : (size_t)(part - m->name) + strlen("_seconds");
+
+	if (t->last == NULL || strncmp(t->last, m->name, n) != 0 || (t->last[n] != '\0' && part == NULL))
+		buf_printf(&t->out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)n, m->name, m->help, (int)n, m->name,
+		    part != NULL ? "histogram" : m->is_counter ? "counter" : "gauge");
 	t->last = m->name;
 	if (m->labels != NULL)
 		buf_printf(&t->out, "%s{%s} %.17g\n", m->name, m->labels, m->value);
@@ -40,7 +43,7 @@ ctl_metrics_text(struct ctl *c)
 {
 	struct metrics_text t = { .last = NULL };
 
-	buf_init(&t.out, 1 << 20);
+	buf_init(&t.out, 4 << 20);
 	c->ops->metrics(c->owner, add_metric, &t);
 	return buf_take(&t.out);
 }

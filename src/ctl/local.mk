@@ -10,7 +10,9 @@ libsallyport_a_SOURCES += \
 	src/ctl/cli_rehearse.c \
 	src/ctl/cli_seen.c \
 	src/ctl/cli_show.c \
+	src/ctl/cli_simulate.c \
 	src/ctl/cli_tlsrpt.c \
+	src/ctl/cli_trace.c \
 	src/ctl/client.c \
 	src/ctl/ctl.c src/ctl/ctl.h src/ctl/ctl_int.h \
 	src/ctl/http.c \

@@ -27,6 +27,7 @@ static const struct {
 	{ "seen", STORE_SEEN, false },
 	{ "queue.status", STORE_STATUS, false },
 	{ "tlsrpt.show", STORE_TLSRPT, false },
+	{ "trace.show", STORE_TRACE, false },
 };
 
 static char *

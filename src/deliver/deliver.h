@@ -59,6 +59,8 @@ struct deliver_stats {
 	uint64_t worse[OFFERS];		/* offered less than before, by what */
 	size_t waiting, active, pooled;
 };
+/* Uses of grants since the start, of all workers. */
+void grant_totals(void (*fn)(void *arg, const char *grant, uint64_t n), void *arg);
 void deliver_stats(const struct deliver *d, struct deliver_stats *out);
 
 #endif

@@ -15,6 +15,7 @@ static struct use {
 	char *grant;
 	int64_t day;
 	unsigned n;
+	uint64_t total;
 } *uses;
 
 static bool
@@ -38,10 +39,21 @@ count_use(const char *grant, unsigned max_per_day)
 		u->n = 0;
 	}
 	ok = max_per_day == 0 || u->n < max_per_day;
-	if (ok)
+	if (ok) {
 		u->n++;
+		u->total++;
+	}
 	pthread_mutex_unlock(&use_lock);
 	return ok;
+}
+
+void
+grant_totals(void (*fn)(void *arg, const char *grant, uint64_t n), void *arg)
+{
+	pthread_mutex_lock(&use_lock);
+	for (const struct use *u = uses; u != NULL; u = u->next)
+		fn(arg, u->grant, u->total);
+	pthread_mutex_unlock(&use_lock);
 }
 
 static bool

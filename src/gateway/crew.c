@@ -5,6 +5,14 @@
 
 #include "gateway/gateway_int.h"
 
+static void
+order_free(struct order *o)
+{
+	policy_counts_fini(&o->counts);
+	json_decref(o->records);
+	free(o);
+}
+
 bool
 crew_order(struct crew *c, const struct order *like, struct order *out, int64_t ms, struct err *err)
 {
@@ -31,7 +39,7 @@ crew_order(struct crew *c, const struct order *like, struct order *out, int64_t 
 
 			next = m->next;
 			if (o->seq != seq) {	/* a late answer to an order that was given up */
-				free(o);
+				order_free(o);
 				continue;
 			}
 			left--;
@@ -40,9 +48,12 @@ crew_order(struct crew *c, const struct order *like, struct order *out, int64_t 
 				if (err != NULL)
 					*err = o->err;
 			}
-			if (out != NULL)
+			if (out != NULL) {	/* and what it holds */
 				out[o->worker] = *o;
-			free(o);
+				free(o);
+			} else {
+				order_free(o);
+			}
 		}
 	}
 	if (left > 0 && err != NULL)

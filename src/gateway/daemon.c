@@ -251,6 +251,25 @@ add_stats(const struct daemon *d, struct order *sum)
 }
 
 static void
+handler_metrics(struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
+{
+	struct order *o = xcalloc(d->crew.n, sizeof *o);
+	struct policy_counts sum = { 0 };
+	struct policy_stats stats = { 0 };
+
+	crew_order(&d->crew, &(struct order){ .what = ORDER_COUNTS }, o, 2000, NULL);
+	for (unsigned i = 0; i < d->crew.n; i++) {
+		policy_counts_add(&sum, &o[i].counts);
+		stats.waiting += o[i].policy.waiting;
+		stats.stale_tickets += o[i].policy.stale_tickets;
+		policy_counts_fini(&o[i].counts);
+	}
+	policy_metrics(&sum, &stats, fn, arg);
+	policy_counts_fini(&sum);
+	free(o);
+}
+
+static void
 dns_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
 {
 	const struct resolver_state *s = resolver_state_peek(d->resolver);
@@ -345,6 +364,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	generations_metrics(d->gens, fn, arg);
 	table_metrics(d, fn, arg);
 	counter_metrics(d, fn, arg);
+	handler_metrics(d, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
 		struct ctl_metric m = { "sallyport_protection_gone_total", "Domains and hosts that offer less than before",
@@ -401,7 +421,46 @@ rates(void *owner, const char *name, size_t keys)
 	return rate_list(((struct daemon *)owner)->node, name, keys < RATE_KEYS_SHOWN ? keys : RATE_KEYS_SHOWN);
 }
 
-static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy, rates };
+/* What the rings have of a message or session. */
+static json_t *
+records(void *owner, uint64_t id)
+{
+	struct daemon *d = owner;
+	struct order *o = xcalloc(d->crew.n, sizeof *o), like = { .what = ORDER_TRACE, .id = id };
+	json_t *all = json_array();
+
+	crew_order(&d->crew, &like, o, 5000, NULL);
+	for (unsigned i = 0; i < d->crew.n; i++) {
+		json_array_extend(all, o[i].records);
+		json_decref(o[i].records);
+	}
+	free(o);
+	return json_pack("{s:o}", "trace", all);
+}
+
+static void
+watch(void *owner, bool on, const struct trace_filter *filter)
+{
+	struct order like = { .what = ORDER_WATCH, .watch = { .on = on, .filter = *filter } };
+
+	crew_order(&((struct daemon *)owner)->crew, &like, NULL, 5000, NULL);
+}
+
+void
+trace_arrived(void *reader, struct mail *m)
+{
+	struct daemon *d = reader;
+	struct trace_mail *t = (struct trace_mail *)m;
+	json_t *record = json_incref(t->record);
+	uint64_t left_out = trace_mail_free(t);
+
+	if (d->ctl != NULL)
+		ctl_record(d->ctl, record, left_out);
+	json_decref(record);
+}
+
+static const struct ctl_ops ctl_ops = { metrics, reload, status, settle, policy, rates, records,
+    watch };
 
 /* ---- Start ---- */
 
@@ -504,6 +563,7 @@ prepare_directories(const struct conf *c, struct err *err)
 
 	if (prepare_parent(c->service.control, true, user, err) != 0 ||
 	    prepare_parent(c->log.file, false, user, err) != 0 ||
+	    prepare_parent(c->log.json_file, false, user, err) != 0 ||
 	    prepare_parent(c->log.journal, false, user, err) != 0)
 		return -1;
 	return privileges_own(c->service.state, user, err);
@@ -512,12 +572,13 @@ prepare_directories(const struct conf *c, struct err *err)
 static int
 open_log(const struct conf *c, struct err *err)
 {
-	struct log_conf lc = { c->log.file, c->log.journal, c->log.json, (enum log_level)c->log.level };
+	struct log_conf lc = { c->log.file, c->log.json_file, c->log.journal, c->log.json, (enum log_level)c->log.level };
 
 	if (log_open(&lc, err) != 0)
 		return -1;
 	/* So that they can be opened again after rotation. */
 	return privileges_give(c->log.file, c->service.user, err) != 0 ||
+	    privileges_give(c->log.json_file, c->service.user, err) != 0 ||
 	    privileges_give(c->log.journal, c->service.user, err) != 0 ? -1 : 0;
 }
 
@@ -567,6 +628,7 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_write_beside(p, c->queue.path);
 	confine_may_write_beside(p, c->service.control);
 	confine_may_write_beside(p, c->log.file);
+	confine_may_write_beside(p, c->log.json_file);
 	confine_may_write_beside(p, c->log.journal);
 	confine_may_write(p, "/dev/null");
 	p->tcp_port = c->service.http_text != NULL ? net_addr_port(&c->service.http) : 0;
@@ -627,6 +689,7 @@ start(struct daemon *d, struct err *err)
 		.max_bytes = c->queue.max_bytes, .max_messages = c->queue.max_messages,
 		.workers = c->service.workers, .max_active = c->queue.active, .yield_ms = 5,
 		.evidence_keep_ms = c->evidence.keep_ms,
+		.trace_keep_ms = c->trace.keep_ms, .trace_rows = c->trace.rows,
 		.tlsrpt_max_domains = c->tlsrpt.max_domains, .tlsrpt_keep_ms = c->tlsrpt.keep_ms };
 	struct ctl_conf cc = { c->service.control, c->service.http_text };
 	sigset_t all, old;
@@ -659,6 +722,7 @@ start(struct daemon *d, struct err *err)
 		d->crew.workers[i]->all = d->crew.workers;
 		d->crew.workers[i]->pool = d->pool;
 		d->crew.workers[i]->node = d->node;
+		d->crew.workers[i]->main_mb = d->mb;
 		d->worker_mbs[i] = d->crew.workers[i]->mb;
 	}
 	for (unsigned i = 0; i < d->crew.n; i++, d->crew.running++)
@@ -723,6 +787,7 @@ shut_down(struct daemon *d)
 		crew_tell(&d->crew, ORDER_CUT, 5000, NULL);
 	}
 	ctl_free(d->ctl);
+	d->ctl = NULL;
 	web_free(d->web);
 	/* Results of what was just delivered are still on their way; the workers' loops take the
 	 * answers until the store has nothing left to say. */
@@ -738,6 +803,7 @@ shut_down(struct daemon *d)
 		if (d->crew.workers[i] != NULL)
 			worker_free(d->crew.workers[i]);
 	node_unref(d->node);
+	mailbox_drain(d->mb);		/* what they had to say last */
 	store_free(d->store);
 	if (d->sessions != NULL)
 		sessions_count_free(d->sessions);

@@ -2,6 +2,7 @@
 #define GATEWAY_GATEWAY_INT_H
 
 #include <event2/event.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -13,6 +14,7 @@
 #include "gateway/gateway.h"
 #include "gateway/memory.h"
 #include "policy/policy.h"
+#include "policy/trace.h"
 #include "queue/store.h"
 #include "smtp/smtp.h"
 #include "sts/serve.h"
@@ -144,6 +146,8 @@ struct worker {
 	int *listener_fds;
 	size_t nlisteners;
 	struct worker **all;		/* every worker: to post to */
+	struct mailbox *main_mb;	/* the main thread's */
+	struct tracing *tracing;	/* NULL until a policy is active */
 	struct worker_stats stats;
 	struct event *drain_timer;
 	struct order *drain_order;	/* to be answered when nothing is in flight */
@@ -169,7 +173,8 @@ void worker_dispatch(struct worker *w, const struct store_submit *queued);
 
 /* From main to a worker and back, in one struct (see mailbox.h). */
 enum order_kind { ORDER_LOAD, ORDER_ACTIVATE, ORDER_DISCARD, ORDER_CANARY, ORDER_END_SESSIONS, ORDER_LISTEN,
-	ORDER_DRAIN, ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_SETTLE, ORDER_DNS };
+	ORDER_DRAIN, ORDER_CUT, ORDER_STOP, ORDER_STATS, ORDER_SETTLE, ORDER_DNS,
+	ORDER_COUNTS, ORDER_TRACE, ORDER_WATCH };
 struct order {
 	struct mail mail;
 	enum order_kind what;
@@ -187,6 +192,10 @@ struct order {
 	struct deliver_stats deliver;
 	struct policy_stats policy;
 	size_t sessions;
+	struct policy_counts counts;	/* COUNTS */
+	uint64_t id;			/* TRACE: of a message or session */
+	json_t *records;		/* and its answer */
+	struct { bool on; struct trace_filter filter; } watch;	/* WATCH */
 	struct dns_verdict {		/* DNS: what the self-test found (resolver.h) */
 		enum dns_trust trust;
 		bool is_new, is_lost, reopen;
@@ -207,6 +216,25 @@ struct crew {
  * `out`. */
 bool crew_order(struct crew *c, const struct order *like, struct order *out, int64_t ms, struct err *err);
 bool crew_tell(struct crew *c, enum order_kind what, int64_t ms, struct err *err);
+
+/* ---- tracing.c: records of handlers leave a worker ---- */
+void tracing_use(struct worker *w, const struct conf *c);	/* w->policy is there */
+void tracing_watch(struct worker *w, bool on, const struct trace_filter *f);
+void tracing_flush(struct worker *w);
+void tracing_free(struct worker *w);
+json_t *tracing_records(struct worker *w, uint64_t id);		/* what the ring has: a list, new reference */
+/* To the main thread, which runs trace_arrived; the number of records that were left out since. */
+struct trace_mail {
+	struct mail mail;
+	json_t *record;
+};
+void trace_arrived(void *reader, struct mail *m);		/* daemon.c */
+uint64_t trace_mail_free(struct trace_mail *m);
+
+/* ---- metrics.c ---- */
+struct ctl_metric;
+void policy_metrics(const struct policy_counts *c, const struct policy_stats *s,
+    void (*fn)(void *arg, const struct ctl_metric *m), void *arg);
 
 /* ---- web.c: the thread of sts_serve ---- */
 struct web;

@@ -5,10 +5,12 @@ libsallyport_a_SOURCES += \
 	src/gateway/generations.c src/gateway/generations.h \
 	src/gateway/memory.c src/gateway/memory.h \
 	src/gateway/privileges.c src/gateway/privileges.h \
+	src/gateway/metrics.c \
 	src/gateway/reception.c src/gateway/reception.h \
 	src/gateway/resolver.c src/gateway/resolver.h \
 	src/gateway/sessions.c \
 	src/gateway/setup.c \
+	src/gateway/tracing.c \
 	src/gateway/web.c \
 	src/gateway/worker.c
 check_PROGRAMS += tests/unit/test_confine

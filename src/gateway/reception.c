@@ -12,6 +12,7 @@
 #include "deliver/events.h"
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
+#include "policy/journal.h"
 
 struct reception {
 	TAILQ_ENTRY(reception) link;	/* in its generation */
@@ -767,6 +768,7 @@ closed(void *owner, uint64_t session_id, const char *why)
 			policy_cancel(r->w->policy, ticket);
 		verdict_fini(&v);
 	}
+	policy_journal_session_end(r->w->policy, r->sid);
 	free(r->helo);
 	reception_free(r);
 }

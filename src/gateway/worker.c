@@ -9,6 +9,7 @@
 #include "deliver/events.h"
 #include "gateway/gateway_int.h"
 #include "gateway/reception.h"
+#include "policy/journal.h"
 
 /* ---- Generations ---- */
 
@@ -547,6 +548,9 @@ activate(struct worker *w, uint64_t num)
 	w->now = g;
 	g->is_kept = false;	/* that reference is w->now's from here on */
 	policy_gen_activate(w->now->gen);
+	tracing_use(w, w->now->setup->conf);
+	policy_journal_use(w->policy, w->now->setup->conf->log.journal == NULL ? NULL : log_journal,
+	    (size_t)w->now->setup->conf->log.journal_body);
 	if (w->deliver == NULL && !w->stopping) {
 		w->sts = sts_finder_new(&sts, &err);
 		MUST(w->sts != NULL);
@@ -635,6 +639,7 @@ cut(struct worker *w)
 		deliver_free(w->deliver);
 		w->deliver = NULL;
 	}
+	tracing_flush(w);
 	w->sts = NULL;
 	if (w->policy != NULL)
 		use_services(w, true);
@@ -711,6 +716,16 @@ take_order(void *reader, struct mail *m)
 		return;		/* answered when the policy has ended */
 	case ORDER_STATS:
 		fill_stats(w, o);
+		break;
+	case ORDER_COUNTS:
+		policy_stats(w->policy, &o->policy);
+		policy_counts(w->policy, &o->counts);
+		break;
+	case ORDER_TRACE:
+		o->records = tracing_records(w, o->id);
+		break;
+	case ORDER_WATCH:
+		tracing_watch(w, o->watch.on, &o->watch.filter);
 		break;
 	case ORDER_SETTLE:		/* that it was read is all */
 		break;
@@ -820,6 +835,7 @@ worker_free(struct worker *w)
 	drop_kept(w);
 	generation_unref(w->now);
 	policy_free(w->policy);
+	tracing_free(w);
 	dns_free(w->dns);
 	setup_unref(w->dns_setup);
 	event_free(w->drain_timer);

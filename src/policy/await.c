@@ -25,20 +25,37 @@ struct world_error {
 #define ERROR_MT "gw.error"
 static char error_mt;	/* registry key of the same metatable, for looking without raising */
 
-const char *
-policy_error_text(lua_State *L, int arg)
+static const struct world_error *
+error_at(lua_State *L, int arg)
 {
 	const struct world_error *e = NULL;
 
-	if (lua_type(L, arg) == LUA_TSTRING)
-		return lua_tostring(L, arg);
 	if (lua_type(L, arg) != LUA_TUSERDATA || !lua_getmetatable(L, arg))
 		return NULL;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &error_mt);
 	if (lua_rawequal(L, -1, -2))
 		e = lua_touserdata(L, arg < 0 ? arg - 2 : arg);
 	lua_pop(L, 2);
+	return e;
+}
+
+const char *
+policy_error_text(lua_State *L, int arg)
+{
+	const struct world_error *e;
+
+	if (lua_type(L, arg) == LUA_TSTRING)
+		return lua_tostring(L, arg);
+	e = error_at(L, arg);
 	return e == NULL ? NULL : e->text;
+}
+
+const char *
+policy_error_kind(lua_State *L, int arg)
+{
+	const struct world_error *e = error_at(L, arg);
+
+	return e == NULL ? NULL : e->kind;
 }
 
 /* nil, error */
@@ -162,6 +179,7 @@ policy_wait_free(struct policy_wait *w)
 		return;
 	if (w->timer != NULL)
 		event_free(w->timer);
+	free(w->key);
 	free(w);
 }
 
@@ -172,6 +190,58 @@ policy_wait_number(struct policy_wait *w)
 
 	w->ticket = slots_add(&r->gen->policy->waits, w);
 	r->in_flight += w->counted;
+}
+
+const char *
+policy_error_get(lua_State *L, int arg, bool *temporary_out, bool *secure_out)
+{
+	const struct world_error *e = error_at(L, arg);
+
+	if (e == NULL)
+		return NULL;
+	*temporary_out = e->temporary;
+	*secure_out = e->secure;
+	return e->kind;
+}
+
+/* Errors point to their kind: one that is read from a file is kept for good, once. */
+const char *
+policy_error_word(const char *kind)
+{
+	static char *words[64];
+
+	for (size_t i = 0; i < NELEMS(words); i++) {
+		if (words[i] == NULL)
+			words[i] = xstrdup(kind);
+		if (strcmp(words[i], kind) == 0)
+			return words[i];
+	}
+	return "error";
+}
+
+/* In the place of a wait's continuation, so that what it gives to the policy can be looked at. */
+static int
+recorded(lua_State *L, int status, lua_KContext ctx)
+{
+	struct policy_run *r = policy_run_of(L);
+	struct policy_fiber *f = r->fiber;
+	unsigned at = f->traced;
+	const char *kind, *what = f->kind;
+	char *key = f->key;
+	int n;
+
+	f->key = NULL;
+	f->asked = key;		/* freed with the fiber when what follows raises */
+	n = f->then(L, status, ctx);
+	if (key != NULL) {
+		policy_journal_answer(r, L, n, what, key);
+		if (f->asked == key)
+			f->asked = NULL;
+		free(key);
+	}
+	kind = n < 2 || !lua_isnil(L, -n) ? NULL : policy_error_kind(L, 1 - n);
+	policy_trace_outcome(r, at, kind == NULL ? "ok" : kind);
+	return n;
 }
 
 int
@@ -186,6 +256,15 @@ policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua
 	r->waits++;
 	r->awaiting = w;
 	policy_start_wall(r);
+	if (w->traced > 0 || w->key != NULL) {
+		f->then = k;
+		f->traced = w->traced;
+		f->kind = w->kind;
+		free(f->key);
+		f->key = w->key;
+		w->key = NULL;
+		k = recorded;
+	}
 	lua_pushnil(L);		/* by it corolib.c tells a coroutine that waits from one that yielded */
 	return lua_yieldk(L, 1, 0, k);
 }
@@ -210,6 +289,7 @@ policy_wait_over(struct policy_wait *w)
 	slots_del(&r->gen->policy->waits, w->ticket);
 	w->ticket = 0;
 	r->in_flight -= w->counted;
+	policy_trace_waited(r, w->traced, w->timed_out ? "timeout" : "answered");
 	if (w->timer != NULL)
 		event_del(w->timer);
 }
@@ -245,6 +325,10 @@ policy_wait_cancel(struct policy_fiber *f)
 	if (w == NULL)
 		return;
 	f->wait = NULL;
+	policy_trace_waited(f->run, w->traced, "cancelled");
+	policy_journal_no_answer(f->run, f->kind, f->key);
+	free(f->key);
+	f->key = NULL;
 	if (w->ticket != 0)
 		policy_wait_over(w);
 	if (w->stop != NULL)
@@ -269,14 +353,18 @@ gw_sleep(lua_State *L)
 	struct policy_run *r = policy_not_loading(L, "gw.sleep");
 	lua_Number s = luaL_checknumber(L, 1);
 	struct policy_wait *w;
+	int replayed;
 
 	if (!(s >= 0 && s * 1000 <= SLEEP_MAX_MS))
 		return luaL_error(L, "gw.sleep: between 0 and %d seconds", SLEEP_MAX_MS / 1000);
 	policy_wait_check(L, r, "gw.sleep");
+	if ((replayed = policy_replayed(L, r, "sleep", lua_tostring(L, 1))) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, (int64_t)(s * 1000), NULL);
 	w->counted = true;
+	policy_wait_name(w, "sleep", lua_tostring(L, 1));
 	return policy_wait_begin(L, r, w, sleep_resumed);
 }
 

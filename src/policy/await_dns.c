@@ -174,6 +174,9 @@ read_name(lua_State *L, const char *api, uint16_t type, char dst[256])
 	return true;
 }
 
+/* "dns.mx" from "gw.dns.mx". */
+#define KIND(api) ((api) + 3)
+
 static int
 query(lua_State *L, const char *api, uint16_t type)
 {
@@ -189,16 +192,19 @@ query(lua_State *L, const char *api, uint16_t type)
 		policy_opts_check(L, 2, api, fields);
 		timeout = policy_opt_duration(L, 2, api, "timeout", -1);
 	}
-	if (!g->conf->policy.dns || g->policy->dns == NULL)
+	if (!g->conf->policy.dns || (g->policy->dns == NULL && g->policy->replay == NULL))
 		return luaL_error(L, "%s: DNS is not allowed to policies (policy.network.dns)", api);
 	policy_wait_check(L, r, api);
 	if (!read_name(L, api, type, name))
 		return policy_push_error(L, "bad_name", false, false, "not a domain name");
+	if ((refused = policy_replayed(L, r, KIND(api), name)) >= 0)
+		return refused;
 	if ((refused = policy_wait_room(L, r)) != 0)
 		return refused;
 	w = policy_wait_new(r, sizeof *w, timeout, stop);
 	w->w.counted = true;
 	w->type = type;
+	policy_wait_name(&w->w, KIND(api), name);
 	w->query = dns_query(g->policy->dns, name, type, on_answer, w);
 	return policy_wait_begin(L, r, &w->w, resumed);
 }

@@ -119,13 +119,21 @@ static int
 begin(lua_State *L, struct policy_run *r, const struct kv *kv, const struct store_kv *proto)
 {
 	struct policy *p = r->gen->policy;
+	static const char *const kinds[] = { [STORE_KV_GET] = "kv.get", [STORE_KV_SET] = "kv.set",
+		[STORE_KV_ADD] = "kv.add", [STORE_KV_CAS] = "kv.cas", [STORE_KV_DELETE] = "kv.delete" };
+	char key[sizeof kv->name + STORE_KV_KEY_MAX + 2];
 	struct kv_call *c;
 	struct kv_wait *w;
+	int replayed;
 
+	snprintf(key, sizeof key, "%s %.*s", kv->name, (int)proto->nkey, proto->key);
+	if ((replayed = policy_replayed(L, r, kinds[proto->verb], key)) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, -1, NULL);
 	w->w.counted = true;
+	policy_wait_name(&w->w, kinds[proto->verb], key);
 	c = xcalloc(1, sizeof *c);
 	c->req = *proto;
 	snprintf(c->req.name, sizeof c->req.name, "%s", kv->name);
@@ -154,7 +162,7 @@ check(lua_State *L, const char *api, const struct kv **kv, struct store_kv *prot
 	if (n == 0 || n > STORE_KV_KEY_MAX)
 		luaL_error(L, "%s: a key has 1 to %d octets", api, STORE_KV_KEY_MAX);
 	proto->nkey = n;
-	if (r->gen->policy->services.store == NULL)
+	if (r->gen->policy->services.store == NULL && r->gen->policy->replay == NULL)
 		luaL_error(L, "%s: there is no queue yet", api);
 	policy_wait_check(L, r, api);
 	return r;

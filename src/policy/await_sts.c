@@ -84,6 +84,7 @@ sts_get(lua_State *L)
 	struct policy *p = r->gen->policy;
 	struct sts_wait *w;
 	char name[256];
+	int replayed;
 	size_t n;
 	const char *domain = obj_domain_peek(L, 1, &n);
 
@@ -91,17 +92,20 @@ sts_get(lua_State *L)
 		domain = luaL_checklstring(L, 1, &n);
 	if (!r->gen->conf->policy.dns)
 		return luaL_error(L, "gw.sts.get: DNS is not allowed to policies (policy.network.dns)");
-	if (p->services.sts == NULL)
+	if (p->services.sts == NULL && p->replay == NULL)
 		return luaL_error(L, "gw.sts.get: there is no MTA-STS yet");
 	policy_wait_check(L, r, "gw.sts.get");
 	if (!dns_to_ascii(name, (struct slice){ domain, n }))
 		return policy_push_error(L, "bad_name", false, false, "not a domain name");
 	if (!r->gen->conf->tls.sts)
 		return policy_push_error(L, "refused", false, false, "MTA-STS is off (tls.sts)");
+	if ((replayed = policy_replayed(L, r, "sts.get", name)) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	w = policy_wait_new(r, sizeof *w, -1, stop);
 	w->w.counted = true;
+	policy_wait_name(&w->w, "sts.get", name);
 	w->ticket = sts_find(p->services.sts, name, found, w);
 	return policy_wait_begin(L, r, &w->w, resumed);
 }

@@ -15,6 +15,7 @@ policy_note(struct policy_run *r, enum log_level level, const char *phrase, cons
 {
 	const struct policy_subject *s = r->s;
 
+	policy_trace_note(r, text, n);
 	if (++r->lines > LINES_MAX) {
 		if (r->lines == LINES_MAX + 1)
 			log_warn("policy logs too much", LOG_S("handler", r->h == NULL ? NULL : r->h->name),
@@ -51,6 +52,7 @@ policy_change_ask(struct policy_run *r, const char *what)
 		policy_note(r, LOG_LEVEL_INFO, "policy would have", what, strlen(what));
 		return CHANGE_SKIP;
 	}
+	policy_trace_change(r, what);
 	return CHANGE_DO;
 }
 
@@ -89,6 +91,8 @@ policy_owe(struct policy_run *r, duty_mask *mask, struct msg *msg, enum tls_leve
 	}
 	if ((*mask & add) == add)
 		return true;	/* owed already: nothing new to write down */
+	if (r->trace != NULL)
+		r->trace->duties |= add & ~*mask;
 	duties_join(mask, add);
 	if (msg != NULL)
 		add_duty_note(msg, r->h);

@@ -65,6 +65,9 @@ policy_run_free(struct policy_run *r)
 	verdict_fini(&r->v);
 	verdict_fini(&r->hv);
 	free(r->plan);
+	policy_trace_rec_free(r->trace);
+	policy_trace_rec_free(r->spare);
+	policy_journal_drop(r->journal);
 	free(r);
 }
 
@@ -90,6 +93,7 @@ policy_run_reset_handler(struct policy_run *r)
 	r->turn = ++r->gen->turns;
 	r->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;
+	r->wait_began_ms = 0;
 	r->predicate_ref = LUA_NOREF;
 }
 
@@ -240,9 +244,30 @@ take_error(struct policy_run *r, lua_State *co, char trace[1024])
 	lua_pop(L, 1);
 }
 
+/* The handler came to its end, one way or the other: counted, and its record closed. */
+static inline void
+ended(struct policy_run *r, enum verdict_kind kind)
+{
+	r->h->count->verdicts[kind]++;
+	r->h->count->instructions += r->instructions;
+	if (r->trace != NULL)
+		policy_trace_end(r, kind, false);
+}
+
+static void
+ended_badly(struct policy_run *r, enum handler_error class)
+{
+	r->h->count->errors[r->killed != KILL_NONE ? ERROR_LIMIT : class]++;
+	r->h->count->instructions += r->instructions;
+	if (r->trace == NULL && r->gen->policy->tracing)
+		policy_trace_begin(r);
+	if (r->trace != NULL)
+		policy_trace_end(r, VERDICT_NONE, true);
+}
+
 /* The log line of a failure, and the chain's outcome. True when the chain is over. */
 static bool
-handler_failed(struct policy_run *r, const char *trace)
+handler_failed(struct policy_run *r, const char *trace, enum handler_error class)
 {
 	struct policy *p = r->gen->policy;
 	struct handler *h = r->h;
@@ -252,6 +277,7 @@ handler_failed(struct policy_run *r, const char *trace)
 	tell(r, NULL, r->err.text, !harmless);
 	make_ref(ref);
 	h->errors++;
+	ended_badly(r, class);
 	p->stats.errors++;
 	if (r->killed != KILL_NONE)
 		p->stats.limits++;
@@ -340,7 +366,7 @@ reject_verdict(struct policy_run *r, const char *why)
 	err_set(&r->err, "%s: gw.%s %s '%s'", r->hv.where, verdict_kind_name(r->hv.kind), why,
 	    policy_hook_name(r->hook));
 	verdict_fini(&r->hv);
-	return handler_failed(r, NULL);
+	return handler_failed(r, NULL, ERROR_VERDICT);
 }
 
 /* The handler came to its end: its verdict is in r->hv. True when the chain is over. */
@@ -356,6 +382,7 @@ handler_done(struct policy_run *r)
 			    LOG_S("handler", h->name), LOG_S("hook", policy_hook_name(r->hook)),
 			    LOG_S("where", r->made_where));
 		tell(r, NULL, NULL, false);
+		ended(r, VERDICT_NONE);
 		return false;
 	}
 	if (!policy_verdict_is_legal(r->hook, v->kind))
@@ -369,6 +396,9 @@ handler_done(struct policy_run *r)
 	if (v->where[0] == '\0')
 		snprintf(v->where, sizeof v->where, "%s", h->where);
 	tell(r, v, NULL, false);
+	if (r->trace != NULL)
+		policy_trace_verdict(r, v);
+	ended(r, v->kind);
 	if (h->level == POLICY_ADVISORY) {
 		log_info("policy would have", LOG_S("verdict", verdict_kind_name(v->kind)),
 		    LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
@@ -487,12 +517,12 @@ run_lua(struct policy_run *r)
 	r->has_plan = false;	/* it may change what the others are about */
 	if (!policy_fiber_ready(&r->root)) {
 		err_set(&r->err, "not enough memory for a coroutine");
-		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+		return handler_failed(r, NULL, ERROR_LIMIT) ? STEP_OVER : STEP_NEXT;
 	}
 	switch (go(r, true, trace)) {
 	case LUA_WAITS: return STEP_WAIT;
 	case LUA_DONE: return handler_done(r) ? STEP_OVER : STEP_NEXT;
-	default: return handler_failed(r, trace) ? STEP_OVER : STEP_NEXT;
+	default: return handler_failed(r, trace, ERROR_LUA) ? STEP_OVER : STEP_NEXT;
 	}
 }
 
@@ -507,21 +537,27 @@ run_handler(struct policy_run *r, struct handler *h)
 	if (h->when != NULL) {
 		hit = policy_matcher_eval(r, h->when);
 		if (hit < 0)
-			return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+			return handler_failed(r, NULL, ERROR_MATCHER) ? STEP_OVER : STEP_NEXT;
 		if (hit == 0)
 			return STEP_NEXT;
 	}
 	h->hits++;
 	if (r->gen->policy->seen != NULL)
 		r->owed = owed_now(r->s);
+	h->count->hits++;
+	if (r->gen->policy->tracing) {
+		policy_trace_begin(r);
+		policy_trace_matched(r, h->when);
+	}
 	if (h->rule == NULL)
 		return run_lua(r);
 	if (policy_rule_run(r, h->rule, &r->hv) != 0) {
 		verdict_fini(&r->hv);
-		return handler_failed(r, NULL) ? STEP_OVER : STEP_NEXT;
+		return handler_failed(r, NULL, ERROR_LUA) ? STEP_OVER : STEP_NEXT;
 	}
 	if (r->hv.kind == VERDICT_NONE) {
 		tell(r, NULL, NULL, false);
+		ended(r, VERDICT_NONE);
 		return STEP_NEXT;
 	}
 	snprintf(r->hv.where, sizeof r->hv.where, "%s", h->where);
@@ -583,6 +619,8 @@ finish_later(struct policy_run *r)
 	slots_del(&p->runs, ticket);
 	p->waiting--;
 	verdict_move(&v, &r->v);
+	policy_journal_end(g, r->journal, r->hook, r->s, &v);
+	r->journal = NULL;
 	run_put(r);
 	done(owner, ticket, &v);
 	verdict_fini(&v);
@@ -602,6 +640,7 @@ policy_run_resume(struct policy_fiber *f)
 	struct policy_run *r = f->run;
 	char trace[1024];
 
+	policy_slow_wait(r, r->root.co);
 	while (f != &r->root) {
 		struct policy_fiber *part = f;
 
@@ -613,7 +652,7 @@ policy_run_resume(struct policy_fiber *f)
 		}
 		if (r->killed != KILL_NONE) {
 			fail(r, part, trace);
-			go_on(r, handler_failed(r, trace));
+			go_on(r, handler_failed(r, trace, ERROR_LUA));
 			return;
 		}
 		if (f == NULL)
@@ -622,7 +661,7 @@ policy_run_resume(struct policy_fiber *f)
 	switch (go(r, false, trace)) {
 	case LUA_WAITS: return;
 	case LUA_DONE: go_on(r, handler_done(r)); return;
-	default: go_on(r, handler_failed(r, trace));
+	default: go_on(r, handler_failed(r, trace, ERROR_LUA));
 	}
 }
 
@@ -632,8 +671,9 @@ on_wall(evutil_socket_t fd, short what, void *arg)
 	struct policy_run *r = arg;
 
 	err_set(&r->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
+	policy_slow_wait(r, r->root.co);
 	stop_handler(r, KILL_WALL);
-	go_on(r, handler_failed(r, NULL));
+	go_on(r, handler_failed(r, NULL, ERROR_LIMIT));
 }
 
 void
@@ -645,8 +685,10 @@ policy_start_wall(struct policy_run *r)
 
 	if (wall <= 0)
 		wall = DEFAULT_WALL_MS;
-	if (r->wall_deadline_ms == 0)
+	if (r->wall_deadline_ms == 0) {
 		r->wall_deadline_ms = now + wall;
+		r->wait_began_ms = now;
+	}
 	if (r->wall_timer == NULL)
 		r->wall_timer = evtimer_new(r->gen->policy->base, on_wall, r);
 	MUST(r->wall_timer != NULL);
@@ -661,7 +703,7 @@ policy_start_wall(struct policy_run *r)
 bool
 policy_gen_has(const struct policy_gen *g, enum policy_hook h)
 {
-	return g->chains[h].n > 0;
+	return g->chains[h].n > 0 || policy_journal_wants(g->policy, h);
 }
 
 enum policy_when
@@ -671,13 +713,22 @@ policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook, struc
 	struct policy_run *r;
 
 	memset(v, 0, sizeof *v);
-	if (g->chains[hook].n == 0)
+	if (g->chains[hook].n == 0) {
+		if (policy_journal_wants(p, hook))
+			policy_journal_end(g, policy_journal_begin(p, hook, s), hook, s, v);
 		return POLICY_NOW;
+	}
 	p->stats.calls++;
 	r = run_get(g, hook, s);
+	if (p->journal != NULL)
+		r->journal = policy_journal_begin(p, hook, s);
 	if (run_chain(r)) {
 		if (r->v.kind != VERDICT_NONE || r->v.is_error)
 			verdict_move(v, &r->v);
+		if (r->journal != NULL) {
+			policy_journal_end(g, r->journal, hook, s, v);
+			r->journal = NULL;
+		}
 		run_put(r);
 		return POLICY_NOW;
 	}
@@ -697,6 +748,9 @@ cancel_run(struct policy *p, struct policy_run *r)
 	struct policy_gen *g = r->gen;
 
 	stop_handler(r, KILL_CANCEL);
+	policy_trace_drop(r);
+	policy_journal_drop(r->journal);
+	r->journal = NULL;
 	slots_del(&p->runs, r->ticket);
 	p->waiting--;
 	run_put(r);
@@ -783,6 +837,11 @@ policy_free(struct policy *p)
 	}
 	web_loop_free(p->http);
 	node_unref(p->own_node);
+	for (size_t i = 0; i < p->ncounts; i++)
+		free(p->counts[i]);
+	free(p->counts);
+	policy_trace_free(p);
+	free(p->journal);
 	free(p->gens);
 	slots_fini(&p->runs);
 	slots_fini(&p->waits);

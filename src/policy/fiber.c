@@ -79,6 +79,9 @@ policy_fiber_drop(struct policy_fiber *f, bool close)
 #endif
 		r->killed = killed;
 	}
+	free(f->key);
+	free(f->asked);
+	f->key = f->asked = NULL;
 	if (f->co != NULL)
 		luaL_unref(r->gen->L, LUA_REGISTRYINDEX, f->co_ref);
 	f->co = NULL;
@@ -218,8 +221,12 @@ policy_fiber_go(struct policy_fiber *f, int nargs)
 	enum lua_end end;
 
 	r->fiber = f;
+	if (r->trace != NULL)
+		policy_trace_go(r);
 	policy_slice_begin(r, f->co);
 	end = resume(r, f, NULL, nargs);
 	policy_slice_end(r);
+	if (end == LUA_WAITS && r->trace != NULL)
+		policy_trace_pause(r);
 	return end;
 }

@@ -74,6 +74,7 @@ policy_gen_activate(struct policy_gen *g)
 void
 policy_gen_retire(struct policy_gen *g)
 {
+	g->was_retired = true;
 	policy_timers_stop(g, false);
 }
 

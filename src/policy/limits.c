@@ -91,12 +91,20 @@ cpu_is_over(struct policy_run *r)
 	uint64_t max = r->hook == HOOKS ? LOAD_CPU_NS : SLICE_CPU_NS;
 	uint64_t now = read_ns(CLOCK_MONOTONIC);
 
+	r->seen_ns = now;
 	if (r->slice_ns == 0) {
 		r->slice_ns = now;
 		r->slice_cpu_ns = read_ns(CLOCK_THREAD_CPUTIME_ID);
 		return false;
 	}
 	return now - r->slice_ns > max && read_ns(CLOCK_THREAD_CPUTIME_ID) - r->slice_cpu_ns > max;
+}
+
+/* Of this slice, since its first hook. */
+static int64_t
+cpu_used(struct policy_run *r)
+{
+	return (int64_t)(read_ns(CLOCK_THREAD_CPUTIME_ID) - r->slice_cpu_ns);
 }
 
 int
@@ -133,6 +141,7 @@ policy_count_hook(lua_State *L, lua_Debug *ar)
 		policy_kill(L, KILL_INSTRUCTIONS);
 	if (cpu_is_over(r))
 		policy_kill(L, KILL_CPU);
+	policy_slow_run(r, L, (int64_t)(r->seen_ns - r->slice_ns), cpu_used);
 	if (count != HOOK_INTERVAL)
 		lua_sethook(L, policy_count_hook, hook_mask(r->gen), HOOK_INTERVAL);
 }

@@ -100,6 +100,8 @@ policy_handler_add(lua_State *L, const char *api, const struct handler *proto, i
 	h->fn_ref = fn_ref;
 	h->order = (unsigned)g->nhandlers;
 	h->calls = h->hits = h->errors = 0;
+	h->slow_ms = 0;
+	h->count = policy_count_of(g->policy, h->hook, h->name, h->rule != NULL);
 	for (size_t i = 0; i < g->conf->policy.nlevels; i++) {
 		if (strcmp(g->conf->policy.levels[i].handler, h->name) == 0)
 			h->level = g->conf->policy.levels[i].level;

@@ -12,9 +12,13 @@ libsallyport_a_SOURCES += \
 	src/policy/change.c \
 	src/policy/check.c \
 	src/policy/corolib.c \
+	src/policy/counts.c \
 	src/policy/engine.c \
 	src/policy/fiber.c \
 	src/policy/index.c \
+	src/policy/journal.c src/policy/journal.h src/policy/journal_int.h \
+	src/policy/journal_fields.c \
+	src/policy/journal_lua.c \
 	src/policy/json.c \
 	src/policy/lib.c src/policy/lib.h \
 	src/policy/lib_cidr.c \
@@ -33,6 +37,9 @@ libsallyport_a_SOURCES += \
 	src/policy/strmatch.c \
 	src/policy/tablib.c \
 	src/policy/timers.c \
+	src/policy/trace.c src/policy/trace.h \
+	src/policy/trace_filter.c \
+	src/policy/trace_json.c \
 	src/policy/verdict.c src/policy/verdict_int.h \
 	src/policy/verdict_route.c
 check_PROGRAMS += tests/unit/test_policy_engine

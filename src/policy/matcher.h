@@ -56,6 +56,8 @@ enum match_result matcher_eval(const struct matcher *m, struct policy_view *v);
 
 /* "any { subject_word \"[secure]\", tag \"x\" }", for explain and logs. Heap. */
 char *matcher_text(const struct matcher *m);
+/* For one that holds: the parts that make it hold, one a line. Functions are not called again. Heap. */
+char *matcher_reason(const struct matcher *m, struct policy_view *v);
 
 /* Is this a header field name (RFC 5322 3.6.8)? */
 bool policy_header_name_is_valid(struct slice name);

@@ -312,3 +312,50 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 		return MATCH_NOT;
 	}
 }
+
+/* ---- Why ---- */
+
+/* Does it hold, as far as can be said without calling a policy's function a second time? */
+static bool
+holds(const struct matcher *m, struct policy_view *v)
+{
+	int (*call)(void *owner, int ref) = v->call;
+	enum match_result r;
+
+	v->call = NULL;
+	r = matcher_eval(m, v);
+	v->call = call;
+	return r == MATCH_YES;
+}
+
+static void
+add_reason(const struct matcher *m, struct policy_view *v, struct buf *out)
+{
+	char *text;
+	size_t i;
+
+	if (m->op == MATCH_ALL) {
+		for (i = 0; i < m->nkids; i++)
+			add_reason(m->kids[i], v, out);
+		return;
+	}
+	for (i = 0; m->op == MATCH_ANY && i < m->nkids; i++) {
+		if (!holds(m->kids[i], v))
+			continue;
+		add_reason(m->kids[i], v, out);
+		return;
+	}
+	text = matcher_text(m);
+	buf_printf(out, "%s%s", out->len > 0 ? "\n" : "", text);
+	free(text);
+}
+
+char *
+matcher_reason(const struct matcher *m, struct policy_view *v)
+{
+	struct buf out;
+
+	buf_init(&out, 4096);
+	add_reason(m, v, &out);
+	return buf_take(&out);
+}

@@ -356,6 +356,9 @@ m_body_preview(lua_State *L)
 
 	luaL_argcheck(L, n >= 0 && n <= (lua_Integer)PREVIEW_MAX, 2, "0 to 262144 octets");
 	s = content_body_peek(content_of(L, &o, "body_preview"), (size_t)n);
+	policy_body_read(o.r, (size_t)n);
+	if (o.r->killed != KILL_NONE)
+		return policy_kill(L, o.r->killed);
 	policy_charge_lua(L, s.n);
 	lua_pushlstring(L, s.p, s.n);
 	return 1;
@@ -376,6 +379,10 @@ m_hash(lua_State *L)
 	if (strcmp(name, "sha256") != 0)
 		return luaL_error(L, "message:hash: \"sha256\" is the only one");
 	c = content_of(L, &o, "hash");
+	if (c->mem == NULL && policy_replay_digest(o.r) != NULL) {
+		lua_pushstring(L, policy_replay_digest(o.r));
+		return 1;
+	}
 	if (c->mem == NULL) {
 		lua_pushnil(L);
 		lua_pushliteral(L, "the content is not in memory");

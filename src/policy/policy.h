@@ -37,6 +37,7 @@ enum verdict_kind {	/* in the order of severity for mandatory handlers where tha
 	VERDICT_DROP,
 	VERDICT_BOUNCE, VERDICT_ROUTE, VERDICT_TLS, VERDICT_RETRY, VERDICT_FAIL, VERDICT_SKIP_HOST,
 	VERDICT_RELAX, VERDICT_SUPPRESS, VERDICT_REPORT, VERDICT_CAPS, VERDICT_IDENTITY,
+	VERDICT_KINDS
 };
 const char *verdict_kind_name(enum verdict_kind k);
 

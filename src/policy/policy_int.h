@@ -29,6 +29,7 @@
 #include <lualib.h>
 
 #include "policy/policy.h"
+#include "policy/trace.h"
 #include "policy/view.h"
 
 #define FINI_MS 5000		/* all of a generation's fini handlers together */
@@ -52,6 +53,8 @@ struct handler {
 	int when_ref;			/* keeps it alive; LUA_NOREF */
 	struct rule *rule;		/* NULL for a Lua handler; freed with policy_rule_free */
 	uint64_t calls, hits, errors;	/* hits: `when` held. policy_index_settle before calls is read */
+	struct handler_count *count;	/* the engine's, of all with this hook and name */
+	int64_t slow_ms;		/* mono: when its slowness was logged last; 0 never */
 };
 struct chain_index;	/* index.c */
 struct chain {
@@ -114,7 +117,7 @@ struct policy_gen {
 
 	/* life.c */
 	bool is_ready;			/* init is through: fini is due at the end */
-	bool was_active, fini_begun;
+	bool was_active, was_retired, fini_begun;
 	struct policy_subject life;	/* what init and fini look at */
 	uint64_t life_ticket;		/* of the one that waits */
 	policy_inited *inited;
@@ -140,6 +143,9 @@ struct policy_wait {		/* the first member of what waits for something in particu
 	struct event *timer;		/* NULL: only the handler's own time counts */
 	bool timed_out;			/* `stop` has been called then */
 	bool counted;			/* one of those that a handler may have IN_FLIGHT_MAX of */
+	const char *kind;		/* policy_wait_name; NULL for gw.all and the like */
+	char *key;			/* and the question, for the journal; NULL */
+	unsigned traced;		/* 1 + its place in the record; 0: none */
 };
 struct policy_group;		/* await_group.c */
 struct policy_fiber {
@@ -148,6 +154,11 @@ struct policy_fiber {
 	int co_ref;
 	enum fiber_state state;
 	struct policy_wait *wait;	/* while it waits, and until its continuation takes it */
+	lua_KFunction then;		/* that continuation, when what it pushes is recorded */
+	unsigned traced;		/* and its place in the record */
+	const char *kind;		/* what it was, for the journal */
+	char *key;			/* heap; NULL */
+	char *asked;			/* the same while the answer is looked at */
 	int status, nresults;		/* of Lua, when DEAD */
 	struct policy_group *group;	/* whose part it is; NULL for a run's own */
 	struct policy_fiber *next, *prev;	/* in the run; next: in the pool */
@@ -179,6 +190,7 @@ struct policy_run {
 	struct err err;			/* why it failed */
 	uint64_t instructions, steps;	/* used by this handler */
 	uint64_t slice_ns, slice_cpu_ns;	/* when the slice began, read at its first hook; 0 not yet */
+	uint64_t seen_ns;		/* the clock at the last hook */
 	size_t mem_base, mem_grown;	/* mem_used when the slice began; growth in the slices before */
 	struct verdict hv;		/* what it returned */
 	unsigned made;			/* verdict objects it made */
@@ -196,8 +208,13 @@ struct policy_run {
 	 * when the run is over, and before it is used for another subject. */
 	struct policy_view view;
 
+	struct trace_rec *trace;	/* of the handler that runs now; NULL: nobody wants one */
+	struct trace_rec *spare;	/* for the next one; NULL */
+	struct journal_call *journal;	/* of this call; NULL */
+
 	/* waiting */
 	int64_t wall_deadline_ms;	/* mono; 0 not set */
+	int64_t wait_began_ms;		/* mono: the first wait of this handler */
 	struct event *wall_timer;
 	uint64_t ticket;		/* 0 until the call had to wait */
 	policy_done *done;
@@ -395,6 +412,12 @@ struct policy {
 	void *seen_owner;
 	policy_line_fn *lines;		/* policy_watch_lines's; NULL */
 	void *lines_owner;
+	bool tracing;			/* somebody wants records */
+	struct policy_journal *journal;	/* NULL: none */
+	struct policy_replay *replay;	/* a recorded call is done again; NULL */
+	struct policy_trace *trace;	/* NULL: nobody ever did */
+	struct handler_count **counts;
+	size_t ncounts;
 };
 struct policy_source {
 	char *path;			/* "policy.lua", "lua/x.lua", "<lib>/gw/x.lua": the chunk name */
@@ -411,6 +434,10 @@ const struct policy_source *policy_bundle_module(const struct policy_bundle *b, 
 
 void *policy_alloc(void *ud, void *p, size_t osize, size_t nsize);
 void policy_count_hook(lua_State *L, lua_Debug *ar);
+/* The kind of an error object; NULL when it is none. */
+const char *policy_error_kind(lua_State *L, int arg);
+const char *policy_error_get(lua_State *L, int arg, bool *temporary_out, bool *secure_out);
+const char *policy_error_word(const char *kind);	/* that kind, for policy_push_error; one that lives on */
 /* An error value as text: a string, or an error object of await.c; else NULL. Never raises. */
 const char *policy_error_text(lua_State *L, int arg);
 /* Starts and ends the time during which a script runs: memory cap, CPU time, hook. */
@@ -465,6 +492,9 @@ void *policy_wait_new(struct policy_run *r, size_t size, int64_t ms, void (*stop
 /* Called instead of lua_yieldk by everything that waits; takes w, starts the wall timer. Returns
  * what the C function must return. Nothing may raise between starting what w waits for and this. */
 int policy_wait_begin(lua_State *L, struct policy_run *r, struct policy_wait *w, lua_KFunction k);
+/* What is waited for ("dns.mx"; static) and the words of the question, for records. Before
+ * policy_wait_begin. */
+void policy_wait_name(struct policy_wait *w, const char *kind, const char *key);
 /* For what needs its number before: nothing may raise from there to policy_wait_begin. */
 void policy_wait_number(struct policy_wait *w);
 /* First thing in the continuation k: the wait, which is the caller's to free. */
@@ -480,6 +510,49 @@ void policy_wait_cancel(struct policy_fiber *f);	/* what it waits for, if anythi
 int policy_push_error(lua_State *L, const char *kind, bool temporary, bool secure, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 void policy_start_wall(struct policy_run *r);	/* engine.c */
+
+/* ---- trace.c, counts.c ---- */
+struct policy_trace;
+/* A record begins and ends; between, what happened. _begin only while policy->tracing; the others do
+ * nothing without a record, but for _matched, _pause, _go and _end. */
+void policy_trace_begin(struct policy_run *r);
+void policy_trace_matched(struct policy_run *r, const struct matcher *m);
+void policy_trace_pause(struct policy_run *r);		/* it waits */
+void policy_trace_go(struct policy_run *r);
+void policy_trace_change(struct policy_run *r, const char *what);
+void policy_trace_note(struct policy_run *r, const char *text, size_t n);
+void policy_trace_waited(struct policy_run *r, unsigned at, const char *outcome);
+void policy_trace_outcome(struct policy_run *r, unsigned at, const char *outcome);
+void policy_trace_verdict(struct policy_run *r, const struct verdict *v);
+void policy_trace_end(struct policy_run *r, enum verdict_kind kind, bool is_error);
+void policy_trace_drop(struct policy_run *r);		/* the call was cancelled */
+void policy_trace_rec_free(struct trace_rec *t);	/* NULL is fine */
+void policy_trace_free(struct policy *p);
+/* The counters for a handler; the engine's. */
+struct handler_count *policy_count_of(struct policy *p, enum policy_hook hook, const char *name, bool is_rule);
+/* ---- journal.c ---- */
+struct policy_journal;
+struct journal_call;
+struct policy_replay;
+bool policy_journal_wants(const struct policy *p, enum policy_hook hook);
+struct journal_call *policy_journal_begin(struct policy *p, enum policy_hook hook, const struct policy_subject *s);
+void policy_journal_end(struct policy_gen *g, struct journal_call *c, enum policy_hook hook,
+    const struct policy_subject *s, const struct verdict *v);	/* takes c, which may be NULL */
+void policy_journal_drop(struct journal_call *c);
+void policy_journal_answer(struct policy_run *r, lua_State *L, int n, const char *kind, const char *key);
+void policy_journal_no_answer(struct policy_run *r, const char *kind, const char *key);
+/* A handler looks at so many octets of the body. */
+void policy_body_read(struct policy_run *r, size_t n);
+const char *policy_replay_digest(const struct policy_run *r);	/* NULL */
+/* In a function that would wait, as soon as it knows what for: while a recorded call is done again, the number of
+ * results that were pushed; a handler that asks for what was not recorded is ended. -1: it is to wait. */
+int policy_replayed(lua_State *L, struct policy_run *r, const char *kind, const char *key);
+void policy_unknown(struct policy_run *r, const char *kind, const char *key);
+
+/* A handler that runs for long, or goes on after a long wait: a line with a traceback, at most once a
+ * minute for each. */
+void policy_slow_run(struct policy_run *r, lua_State *L, int64_t run_ns, int64_t (*cpu_ns)(struct policy_run *));
+void policy_slow_wait(struct policy_run *r, lua_State *co);
 void policy_dns_open(lua_State *L);		/* await_dns.c: gw on top */
 void policy_group_open(lua_State *L);		/* await_group.c */
 void policy_memo_open(lua_State *L);

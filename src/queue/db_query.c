@@ -447,6 +447,9 @@ query_answer(struct db *db, const struct store *s, const struct store_query *q, 
 		free(f.domain);
 		break;
 	}
+	case STORE_TRACE:
+		o = query_trace(db, &q->filter);
+		break;
 	case STORE_STATUS:
 		rc = query_status(db, s, &o);
 		break;

@@ -116,9 +116,19 @@ static const char version_offer[] =
 	"CREATE INDEX offer_last ON offer (last_ms);"
 	"CREATE INDEX offer_lost ON offer (lost_ms) WHERE lost_ms > 0;";
 
+/* What handlers did. Rows leave by number and by age. */
+static const char version_trace[] =
+	"CREATE TABLE trace ("
+	"  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, message INTEGER NOT NULL, session INTEGER NOT NULL,"
+	"  hook TEXT NOT NULL, domain TEXT NOT NULL, text TEXT NOT NULL) STRICT;"
+	"CREATE INDEX trace_message ON trace (message) WHERE message > 0;"
+	"CREATE INDEX trace_session ON trace (session) WHERE session > 0;"
+	"CREATE INDEX trace_domain ON trace (domain, id) WHERE hook = 'tls_policy';";
+
 /* Script n leads from user_version n to n + 1. */
 const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy,
-	version_tlsrpt, version_kv, version_offer };
+	version_tlsrpt, version_kv, version_offer,
+	version_trace };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -278,6 +288,20 @@ const char *const db_sql[SQL_N] = {
 	    " coalesce((SELECT sum(n) FROM kv_rows), 0)",
 	[SQL_KV_SWEEP] = "DELETE FROM kv WHERE (name, key) IN (SELECT name, key FROM kv"
 	    " WHERE expires_ms > 0 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
+	[SQL_TRACE_PUT] = "INSERT INTO trace (at_ms, message, session, hook, domain, text)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	[SQL_TRACE_CAP] = "DELETE FROM trace WHERE id <= (SELECT max(id) FROM trace) - ?1",
+	[SQL_TRACE_SWEEP] = "DELETE FROM trace WHERE id IN (SELECT id FROM trace ORDER BY id LIMIT ?2) AND at_ms < ?1",
+	/* A message's own, those of its session before there was a message, and what was said of the
+	 * destinations that it went to. */
+	[SQL_TRACE_OF] = "WITH own AS (SELECT id, session, domain FROM trace WHERE message = ?1 AND message > 0)"
+	    " SELECT text FROM trace WHERE id IN ("
+	    " SELECT id FROM own"
+	    " UNION SELECT id FROM trace WHERE session = ?1 AND session > 0"
+	    " UNION SELECT t.id FROM own JOIN trace t ON t.session = own.session AND t.session > 0 AND t.message = 0"
+	    " UNION SELECT max(t.id) FROM own JOIN trace t ON t.hook = 'tls_policy' AND t.domain = own.domain"
+	    "  AND t.id <= own.id GROUP BY own.domain)"
+	    " ORDER BY at_ms, id LIMIT ?2",
 	[SQL_OFFER_COUNT] = "SELECT count(*) FROM offer",
 	[SQL_OFFER_EVICT] = "DELETE FROM offer WHERE (domain, host, what) IN"
 	    " (SELECT domain, host, what FROM offer ORDER BY last_ms LIMIT ?1)",

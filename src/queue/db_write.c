@@ -479,6 +479,8 @@ put_result(struct store *s, struct store_result *r)
 		return false;
 	if (r->noffers > 0 && !put_offers(s, r->offers, r->noffers))
 		return false;
+	if (r->ntraces > 0 && !put_traces(s, r->traces, r->ntraces))
+		return false;
 	for (size_t i = 0; i < r->n; i++) {
 		bool is_gone;
 

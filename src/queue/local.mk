@@ -10,6 +10,7 @@ libsallyport_a_SOURCES += \
 	src/queue/db_status.c \
 	src/queue/db_sts.c \
 	src/queue/db_tlsrpt.c \
+	src/queue/db_trace.c \
 	src/queue/db_kv.c \
 	src/queue/db_write.c \
 	src/queue/evidence_keep.c \

@@ -237,6 +237,8 @@ store_open(const struct store_conf *conf, struct err *err)
 	s->yield_ms = conf->yield_ms;
 	s->max_offers = OFFERS_MAX;
 	s->keep_ms = conf->evidence_keep_ms;
+	s->trace_keep_ms = conf->trace_keep_ms;
+	s->trace_rows = conf->trace_rows;
 	s->tlsrpt_max_domains = conf->tlsrpt_max_domains;
 	s->tlsrpt_keep_days = (unsigned)(conf->tlsrpt_keep_ms / 86400000);
 	s->tlsrpt_day = s->tlsrpt_full_day = -1;

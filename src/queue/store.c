@@ -107,6 +107,11 @@ store_result_free(struct store_result *r)
 	store_tlsrpt_count_free(r->counts, r->ncounts);
 	store_tlsrpt_free(r->tlsrpt);
 	offers_free(r->offers, r->noffers);
+	for (size_t i = 0; i < r->ntraces; i++) {
+		free(r->traces[i].domain);
+		free(r->traces[i].text);
+	}
+	free(r->traces);
 	free(r);
 }
 

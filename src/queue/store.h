@@ -42,6 +42,8 @@ struct store_conf {
 	unsigned max_active;		/* recipients handed out to one worker at a time */
 	unsigned tlsrpt_max_domains;	/* that are counted in one day; 0: none */
 	int64_t tlsrpt_keep_ms;		/* how long a day's counts stay */
+	int64_t trace_keep_ms;		/* records of handlers (struct store_trace); 0: none are kept */
+	uint64_t trace_rows;		/* and never more than so many */
 	int64_t evidence_keep_ms;	/* then the oldest rows of evidence are removed; 0: never */
 	int64_t yield_ms;		/* how long a removal may wait for an arrival: 5 */
 };
@@ -163,6 +165,12 @@ struct store_offer {		/* what a domain or a host of it offers (trust/offer.h); h
 	int64_t lost_ms;	/* found to be gone, or less; 0: it is offered */
 };
 #define STORE_OFFER_LOST_MS (INT64_C(30) * 86400 * 1000)	/* so long is remembered what is gone */
+struct store_trace {		/* what a handler did (policy/trace.h); heap strings */
+	int64_t at_ms;		/* wall */
+	uint64_t message, session;	/* 0: none */
+	const char *hook;	/* static */
+	char *domain, *text;	/* text: a JSON object */
+};
 struct store_result {
 	struct mail mail;
 	uint64_t message;
@@ -179,6 +187,8 @@ struct store_result {
 	struct store_tlsrpt *tlsrpt;
 	struct store_offer *offers;	/* rows to keep and nothing else, heap (with n = 0) */
 	size_t noffers;
+	struct store_trace *traces;	/* rows to keep and nothing else, heap (with n = 0) */
+	size_t ntraces;
 	bool urgent;			/* do not wait for an arrival (audit, notices) */
 	/* the answer */
 	enum store_status status;
@@ -300,6 +310,7 @@ enum store_verb {
 	STORE_EVIDENCE_EXPORT,	/* a page of rows as they were hashed */
 	STORE_SEEN,		/* what domains and hosts offered; filter: domain, limit */
 	STORE_STATUS,		/* counts and sizes */
+	STORE_TRACE,		/* what handlers did with one message, or in one session: id */
 	STORE_TLSRPT,		/* counts for TLS reports: domain, since_ms, until_ms, limit */
 	STORE_HOLD, STORE_RELEASE, STORE_RETRY, STORE_DELETE, STORE_BOUNCE, STORE_REQUIRE_TLS,
 };
@@ -329,6 +340,7 @@ struct store_query {
  *   LIST      {"messages": [MESSAGE...], "more": bool}
  *   SHOW      MESSAGE with more keys (envid, trace, peer_ip, vars, edits, ...); STORE_NOT_FOUND
  *   EVIDENCE  {"evidence": [{"id", "at", "message", "rcpt", "hash", "record": {...}}...], "more"}
+ *   TRACE     {"trace": [record...]} oldest first, as trace_json made them
  *   EVIDENCE_VERIFY {"ok": bool, "rows", "last": row id, "head": hash, "checkpoint": CHECKPOINT,
  *             "broken_at": row id, "problem": text}
  *   EVIDENCE_EXPORT {"checkpoint": CHECKPOINT, "before": {"id", "hash"} or null, "rows": [{"id", "hash",

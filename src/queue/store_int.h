@@ -18,6 +18,7 @@
  *   db_tlsrpt.c what TLS reports are made of
  *   db_kv.c     what policies keep
  *   db_offer.c  what domains and hosts offered
+ *   db_trace.c  what handlers did
  *   db_query.c  list and show as JSON; db_status.c, db_evidence.c: status; evidence and its check */
 #ifndef QUEUE_STORE_INT_H
 #define QUEUE_STORE_INT_H
@@ -61,13 +62,14 @@ enum sql {
 	SQL_TLSRPT_POLICIES, SQL_TLSRPT_DETAILS,
 	SQL_KV_GET, SQL_KV_INSERT, SQL_KV_UPDATE, SQL_KV_DELETE, SQL_KV_COUNT, SQL_KV_SWEEP,
 	SQL_EVIDENCE_REMOVED, SQL_EVIDENCE_OLD, SQL_EVIDENCE_REMOVE_TO, SQL_EVIDENCE_DROP,
+	SQL_TRACE_PUT, SQL_TRACE_CAP, SQL_TRACE_SWEEP,
 	SQL_OFFER_COUNT, SQL_OFFER_EVICT, SQL_OFFER_UPDATE, SQL_OFFER_INSERT, SQL_OFFER_SWEEP,
 	/* the reading connection's */
 	SQL_READ_CHUNK, SQL_READ_SIZE, SQL_MATCH, SQL_LIST_MESSAGE, SQL_LIST_RCPT, SQL_RCPTS_OF,
 	SQL_SHOW_MESSAGE, SQL_EVIDENCE_OF, SQL_EVIDENCE_FROM, SQL_EVIDENCE_AT, SQL_EVIDENCE_WALK,
 	SQL_EVIDENCE_HASH,
 	SQL_OLDEST, SQL_STS_OF, SQL_STS_DUE, SQL_TLSRPT_SHOW, SQL_KV_READ,
-	SQL_OFFERS_OF, SQL_OFFER_LIST,
+	SQL_OFFERS_OF, SQL_OFFER_LIST, SQL_TRACE_OF,
 	SQL_N
 };
 
@@ -237,6 +239,8 @@ struct store {
 	unsigned tlsrpt_max_domains, tlsrpt_keep_days;
 	int64_t tlsrpt_day, tlsrpt_full_day;	/* -1: none; the day of the next, and one that has too many */
 	uint64_t tlsrpt_domains;
+	int64_t trace_keep_ms, traces_swept_ms;
+	uint64_t trace_rows;
 	int64_t max_offers, noffers, offers_swept_ms;
 	bool offers_counted;
 	struct doubt doubt;
@@ -339,6 +343,10 @@ void kv_sweep_done(struct store *s, bool ok);
 bool put_offers(struct store *s, const struct store_offer *rows, size_t n);
 enum store_status read_offers(struct db *db, struct store_offers *r);
 json_t *query_offers(struct db *db, const struct store_filter *f);
+
+/* db_trace.c */
+bool put_traces(struct store *s, const struct store_trace *rows, size_t n);	/* inside a transaction */
+json_t *query_trace(struct db *db, const struct store_filter *f);
 
 /* db_due.c */
 bool hand_out(struct store *s);

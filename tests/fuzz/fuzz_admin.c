@@ -216,8 +216,19 @@ rates(void *owner, const char *name, size_t keys)
 	return json_array();
 }
 
-static const struct ctl_ops ops = { metrics, reload, status, settle, policy,
-	rates };
+static json_t *
+records(void *owner, uint64_t id)
+{
+	return json_pack("{s:[]}", "trace");
+}
+
+static void
+watch(void *owner, bool on, const struct trace_filter *filter)
+{
+	MUST(strlen(filter->handler) < sizeof filter->handler);
+}
+
+static const struct ctl_ops ops = { metrics, reload, status, settle, policy, rates, records, watch };
 
 static void
 make_ctl(void)

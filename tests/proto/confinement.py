@@ -200,7 +200,7 @@ def private_files(t):
     hop = t.nexthop()
     umask = os.umask(0)
     try:
-        gw = t.gateway(hop_port=hop.port, over={"log": {"file": "log/gw.log", "journal": "log/gw.journal"},
+        gw = t.gateway(hop_port=hop.port, over={"log": {"file": "log/gw.log", "json_file": "log/gw.journal"},
                                                 "listeners": {"inbound": {"starttls": "off", "requiretls": "off"}}})
     finally:
         os.umask(umask)
@@ -248,7 +248,7 @@ def secrets(t):
     shutil.copy(t.certs.issue("gw.example").key, key)
     os.chmod(key, 0o644)
     gw = t.gateway(hop_port=hop.port, env={"OTHER_KEY": pem}, over={
-        "log": {"level": "debug", "journal": "log/journal"},
+        "log": {"level": "debug", "json_file": "log/journal"},
         "listeners": {"inbound": {"tls": ["gw", "other"]}},
         "tls": {"identities": {"gw": {"cert": t.certs.issue("gw.example").cert, "key": key},
                                "other": {"cert": pair.cert, "key": Lua('gw.secret "env:OTHER_KEY"')}}}})
@@ -308,7 +308,7 @@ def log_injection(t):
     """Every octet that could begin a line, end one, or mean something to a terminal, in every place of a
     session: each log and journal line is one event, in printable characters."""
     hop = t.nexthop(replies={"RCPT:odd": "550 5.1.1 \x1b[2Jx\x85y\u2028z\x07 2026 info forged"})
-    gw = t.gateway(hop_port=hop.port, over={"log": {"level": "debug", "journal": "log/journal"}},
+    gw = t.gateway(hop_port=hop.port, over={"log": {"level": "debug", "json_file": "log/journal"}},
                    policy='gw.on("mail", function(s, m) gw.log.info("a\\nb\\27[0m\\226\\128\\168c\\127", { x = "1\\r\\n2" }) end, { name = "l" })')
     nasty = [b"\x1b[31m", b"\x07", b"\x7f", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xff\xfe", b"\x9b1m",
              b" level=error", b'" why="x', b"\\", b"\n2026-01-01T00:00:00.000Z info forged", b"\r"]
