@@ -29,7 +29,7 @@ SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(_
 BUILDDIR = os.path.abspath(os.environ.get("builddir", "."))
 SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport"))
 os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRCDIR, "lua"))       # not installed
-DOCS = ("doc/tutorial.md", "doc/policy.md")
+DOCS = ("doc/tutorial.md", "doc/policy.md")     # and doc/reference/*.md
 
 ARGUMENTS = {
     "connect": "session", "helo": "session, name", "tls": "session", "auth": "session, cred", "mail": "session, message",
@@ -58,7 +58,10 @@ CONFIG = """return gw.config {
     portal   = { via = "127.0.0.1:2505", tls = "verify", names = "portal.acme.example" },
     internet = { via = "mx" },
   },
-  policy    = { load = "policy.lua", network = { dns = true } },
+  policy    = { load = "policy.lua", network = { dns = true }, grants = {
+    ["legacy-fax"] = { relaxes = "requiretls", to = "verify", domains = "fax.partner.example", owner = "secops@acme.example",
+                       expires = "2099-06-30", max_per_day = 200 },
+  } },
 }
 """
 
@@ -144,7 +147,9 @@ def check_blocks(work, cert, key):
     write(work, "policy.lua", "")
     rc, out = program("policy", "check", work)
     report(rc == 0, "the configuration around the blocks", out)
-    for doc in DOCS:
+    reference = sorted("doc/reference/" + n for n in os.listdir(os.path.join(SRCDIR, "doc/reference")) if n.endswith(".md"))
+    report(len(reference) > 50, "doc/reference has its pages")
+    for doc in DOCS + tuple(reference):
         n = 0
         for b in blocks(doc):
             directory = os.path.join(work, f"{os.path.basename(doc)}-{b.line}")
@@ -162,7 +167,8 @@ def check_blocks(work, cert, key):
                              '{ name = "fragment" })\n', 0)
             else:
                 report(False, b.name, "a block is one of lua gateway, policy, wrong, fragment HOOK")
-        report(n > 0, f"{doc} has blocks")
+        report(n > 0 or doc in ("doc/reference/README.md", "doc/reference/never.md", "doc/reference/failure.md"),
+               f"{doc} has blocks")
 
 
 # ---- The reference and the source ----
