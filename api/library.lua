@@ -62,7 +62,7 @@ gw.log.debug(gw.schema.export({ night = gw.schema.table { n = "integer" } }, "ma
 func "gw.calendar" { "Windows of time, holidays, time zones.", group = "library", contexts = "load", in_lua = true,
   args = { { "opts", "table", fields = { { "zone?", "string", "A name of the system's zoneinfo, UTC without it." },
     { "holidays?", "string[]", '"2026-12-25", or "12-25" for every year.' },
-    { "windows?", "table", "A list of tables of `days`, `from`, `to`, `holidays`." } } } },
+    { "windows", "table", "A list of tables of `days`, `from`, `to`, `holidays`." } } } },
   returns = { { "calendar", "gw.Calendar" } }, errors = "raised",
   example = file [[
 local bank = gw.calendar { zone = "Europe/Berlin", windows = { { days = "mon-fri", from = "08:00", to = "18:00" } } }
@@ -80,7 +80,8 @@ object "calendar" { "Made by `gw.calendar`.", class = "gw.Calendar", in_lua = tr
   date = { "A table of `year`, `month`, `day`, `hour`, `min`, `sec`, `wday`, `date`, `offset`, `zone`, `summer`.", args = t,
     returns = { { "date", "table" } } } },
   example = file [[
-local days = gw.calendar { zone = "Europe/Berlin", holidays = { "12-25" } }
+local days = gw.calendar { zone = "Europe/Berlin", holidays = { "12-25" },
+  windows = { { days = "mon-fri", from = "08:00", to = "18:00" } } }
 assert(days:is_holiday(1798200000))]] }
 
 func "gw.template" { "Texts with places for values.", group = "library", contexts = "load", in_lua = true,
@@ -97,7 +98,8 @@ object "template" { "Made by `gw.template`.", class = "gw.Template", in_lua = tr
     returns = { { "text", "string" }, { "language", "string" } }, errors = "a value that is not there" } },
   example = file [[
 local hello = gw.template { languages = { en = "Hello {{name}}" } }
-gw.log.debug(hello:render { name = "Ann" })]] }
+local text = hello:render { name = "Ann" }
+gw.log.debug(text)]] }
 
 local text = { { "text", "string" } }
 func "gw.redact.luhn" { "Is the check digit right?", group = "library", contexts = "everywhere", in_lua = true,

@@ -1260,7 +1260,7 @@ function gw.schema.luals(name, spec) end
 function gw.schema.export(declared, as) end
 
 ---Windows of time, holidays, time zones.
----@param opts { zone?: string, holidays?: string[], windows?: table }
+---@param opts { zone?: string, holidays?: string[], windows: table }
 ---@return gw.Calendar calendar
 function gw.calendar(opts) end
 
