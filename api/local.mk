@@ -21,5 +21,5 @@ check_PROGRAMS += tests/unit/test_policy_api
 TESTS += tests/unit/test_policy_api
 tests_unit_test_policy_api_SOURCES = tests/unit/test_policy_api.c tests/unit/policy_fixture.h tests/unit/unit.h
 tests_unit_test_policy_api_LDADD = $(UNIT_LIBS)
-TESTS += tests/proto/api_spec.py
-EXTRA_DIST += tests/proto/api_spec.py
+TESTS += tests/proto/api_spec.py tests/proto/policy_new.py
+EXTRA_DIST += tests/proto/api_spec.py tests/proto/policy_new.py

@@ -154,6 +154,21 @@ local function table_c(spec)
   p("const size_t policy_api_count = %d;", #list)
   p("lua_CFunction policy_api_real[%d];", #list)
 
+  p "\nconst char *const policy_api_hook_args[HOOKS][5] = {"
+  for _, h in ipairs(spec.hooks) do
+    local owners = {}
+    for _, a in ipairs(h.args) do
+      local owner = ""
+      for _, o in ipairs(spec.objects) do
+        if o.class == a.type and not o.open then owner = o.metatable or o.name end
+      end
+      owners[#owners + 1] = quote(owner)
+    end
+    p("\t[HOOK_%s] = { %s },", h.name:upper(), table.concat(owners, ", "))
+  end
+  p "\t[HOOK_EVERY] = { \"tick\" },"
+  p "};"
+
   p "\n/* What there is, for the test that compares it with a living state: fields and methods of objects, names in gw. */"
   p "const char *const policy_api_names[] = {"
   local names = {}

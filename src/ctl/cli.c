@@ -17,6 +17,8 @@ static const char help[] =
     "  config dump [FILE]           the effective configuration as JSON\n"
     "  config audit [FILE]          trust that is asserted, grants, and what relaxes\n"
     "  config schema                every setting as JSON\n"
+    "  policy new DIR               write a configuration, a policy and tests to begin with\n"
+    "  policy help [NAME]           what the reference says: gw.reject, message:header, hook rcpt\n"
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
     "  policy options [DIR]         the options that these policies take; --json: as JSON Schema\n"
     "  policy types [DIR]           the same for the Lua language server\n"

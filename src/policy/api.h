@@ -33,6 +33,8 @@ extern const struct api_fn policy_api[];	/* by owner and name */
 extern const size_t policy_api_count;
 extern lua_CFunction policy_api_real[];		/* the same in every state; written once */
 extern const char *const policy_api_names[];	/* "gw.kv", "message:subject"; NULL-terminated */
+/* What the arguments of a hook are: names as in policy_api_names, before the ':'; "" for plain values. */
+extern const char *const policy_api_hook_args[HOOKS][5];
 extern const struct api_text policy_api_texts[];	/* by name */
 extern const size_t policy_api_text_count;
 
