@@ -29,7 +29,7 @@ SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(_
 BUILDDIR = os.path.abspath(os.environ.get("builddir", "."))
 SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport"))
 os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRCDIR, "lua"))       # not installed
-DOCS = ("doc/tutorial.md", "doc/policy.md")     # and doc/reference/*.md
+DOCS = ("doc/tutorial.md", "doc/policy.md", "doc/lua.md", "doc/migration.md")     # and doc/reference/*.md
 
 ARGUMENTS = {
     "connect": "session", "helo": "session, name", "tls": "session", "auth": "session, cred", "mail": "session, message",
@@ -46,7 +46,8 @@ CONFIG = """return gw.config {
   identity  = { hostname = "gw.acme.example" },
   listeners = {
     inbound = { bind = "127.0.0.1:2501", role = "mx" },
-    relay   = { bind = "127.0.0.1:2502", role = "relay", clients = "127.0.0.0/8" },
+    relay   = { bind = "127.0.0.1:2502", role = "relay", clients = "127.0.0.0/8",
+                auth = "PLAIN", auth_in_clear = true },
   },
   domains   = {
     { match = { "acme.example", "*.acme.example" }, kind = "local", route = "inside" },
