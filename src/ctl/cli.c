@@ -17,6 +17,8 @@ static const char help[] =
     "  config dump [FILE]           the effective configuration as JSON\n"
     "  config audit [FILE]          trust that is asserted, grants, and what relaxes\n"
     "  config schema                every setting as JSON\n"
+    "  policy new DIR               write a configuration, a policy and tests to begin with\n"
+    "  policy help [NAME]           what the reference says: gw.reject, message:header, hook rcpt\n"
     "  policy check [DIR]           load the policies of DIR/gateway.lua and report problems\n"
     "  policy test [DIR]            run DIR/tests/*_test.lua: the real gateway in a made-up world\n"
     "  policy options [DIR]         the options that these policies take; --json: as JSON Schema\n"

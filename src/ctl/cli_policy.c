@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ctl/cli_int.h"
+#include "ctl/cli_new.h"
 
 static const char *
 short_time(char dst[24], long long seconds)
@@ -137,6 +137,8 @@ cli_policy(struct cli *c)
 		{ "types", 0, 1, false, cli_policy_files },
 		{ "why", 1, 1, false, cli_why },
 		{ "simulate", 0, 0, false, cli_simulate },
+		{ "new", 1, 1, false, cli_policy_new },
+		{ "help", 0, 3, false, cli_policy_help },
 		{ "load", 1, 1, false, load },
 		{ "list", 0, 0, false, list },
 		{ "status", 0, 1, true, status },
@@ -156,5 +158,5 @@ cli_policy(struct cli *c)
 			json_object_set_new(c->args, "gen", json_string(c->argv[2]));
 		return words[i].run(c);
 	}
-	return cli_usage("policy: check, options, types, why, simulate, load, list, status, activate, rollback, canary or discard is expected");
+	return cli_usage("policy: new, check, test, options, types, help, why, simulate, load, list, status, activate, rollback, canary or discard is expected");
 }

@@ -77,12 +77,10 @@ policy_push_error(lua_State *L, const char *kind, bool temporary, bool secure, c
 	return 2;
 }
 
-static int
-error_index(lua_State *L)
+static bool
+error_field(lua_State *L, const char *key)
 {
-	static const char *const fields[] = { "kind", "temporary", "secure", "text", NULL };
 	const struct world_error *e = luaL_checkudata(L, 1, ERROR_MT);
-	const char *key = luaL_checkstring(L, 2);
 
 	if (strcmp(key, "kind") == 0)
 		lua_pushstring(L, e->kind);
@@ -93,8 +91,8 @@ error_index(lua_State *L)
 	else if (strcmp(key, "text") == 0)
 		lua_pushstring(L, e->text);
 	else
-		return policy_unknown_field(L, "error", key, fields);
-	return 1;
+		return false;
+	return true;
 }
 
 static int
@@ -372,10 +370,13 @@ void
 policy_await_open(lua_State *L)
 {
 	static const luaL_Reg error_meta[] = {
-		{ "__index", error_index }, { "__tostring", error_tostring }, { NULL, NULL },
+		{ "__tostring", error_tostring }, { NULL, NULL },
 	};
+	static const char *const fields[] = { "kind", "temporary", "secure", "text", NULL };
+	static const struct policy_type type = { "error", NULL, error_field, fields };
 
 	policy_newmetatable(L, ERROR_MT, error_meta);
+	policy_type_members(L, &type);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &error_mt);
 	lua_pushcfunction(L, gw_sleep);
 	lua_setfield(L, -2, "sleep");

@@ -8,37 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy_int.h"
+#include "policy/check_int.h"
 
 #define DUMP_MAX (8u << 20)
 #define TEXT_MAX (256u << 10)
-
-/* Lua 5.4 opcodes and instruction fields (lopcodes.h is not installed). */
-enum { OP_GETUPVAL = 9, OP_SETUPVAL = 10, OP_GETTABUP = 11, OP_GETFIELD = 14, OP_SETFIELD = 18, OP_VARARGPREP = 81 };
-#define INS_OP(i) ((i) & 127)
-#define INS_A(i) ((i) >> 7 & 255)
-#define INS_K(i) ((i) >> 15 & 1)
-#define INS_B(i) ((i) >> 16 & 255)
-#define INS_C(i) ((i) >> 24 & 255)
-
-struct upvalue {
-	bool in_stack;
-	unsigned index;
-	char *name;
-};
-struct proto {
-	char *source;		/* of the file, without '@' */
-	int line;
-	uint32_t *code;
-	size_t ncode;
-	char **k;		/* string constants, NULL for others */
-	size_t nk;
-	struct upvalue *up;
-	size_t nup;
-	struct proto **sub;
-	size_t nsub;
-	int *lines;		/* for each instruction */
-};
 
 struct reader {
 	const uint8_t *p;
@@ -204,7 +177,8 @@ take_proto(struct reader *r, const char *parent_source, int depth)
 		memmove(f->source, f->source + 1, strlen(f->source));
 	f->line = (int)take_size(r);
 	take_size(r);
-	take(r, 3);
+	f->nparams = take_byte(r);
+	take(r, 2);
 	f->ncode = take_count(r);
 	p = take(r, f->ncode * 4);
 	if (p == NULL)
@@ -266,15 +240,15 @@ read_function(lua_State *L, int idx)
 
 /* ---- Looking at it ---- */
 
-static const char *
-constant(const struct proto *f, unsigned i)
+const char *
+check_constant(const struct proto *f, unsigned i)
 {
 	return i < f->nk && f->k[i] != NULL ? f->k[i] : "";
 }
 
 /* The name when instruction i reads global `name`, else NULL. */
-static const char *
-global_read(const struct proto *f, size_t i)
+const char *
+check_global_read(const struct proto *f, size_t i)
 {
 	uint32_t ins = f->code[i];
 	unsigned up = INS_B(ins);
@@ -282,23 +256,23 @@ global_read(const struct proto *f, size_t i)
 	if (INS_OP(ins) != OP_GETTABUP || up >= f->nup || f->up[up].name == NULL ||
 	    strcmp(f->up[up].name, "_ENV") != 0)
 		return NULL;
-	return constant(f, INS_C(ins));
+	return check_constant(f, INS_C(ins));
 }
 
 /* The x when instructions i and i + 1 read gw.x, else NULL. */
-static const char *
-gw_read(const struct proto *f, size_t i)
+const char *
+check_gw_read(const struct proto *f, size_t i)
 {
-	const char *g = i + 1 < f->ncode ? global_read(f, i) : NULL;
+	const char *g = i + 1 < f->ncode ? check_global_read(f, i) : NULL;
 
 	if (g == NULL || strcmp(g, "gw") != 0 || INS_OP(f->code[i + 1]) != OP_GETFIELD ||
 	    INS_B(f->code[i + 1]) != INS_A(f->code[i]))
 		return NULL;
-	return constant(f, INS_C(f->code[i + 1]));
+	return check_constant(f, INS_C(f->code[i + 1]));
 }
 
-static enum verdict_kind
-constructor(const char *name)
+enum verdict_kind
+check_constructor(const char *name)
 {
 	for (int k = VERDICT_ACCEPT; k <= VERDICT_IDENTITY; k++) {
 		if (strcmp(verdict_kind_name((enum verdict_kind)k), name) == 0)
@@ -327,8 +301,8 @@ look_at_handler(struct policy_gen *g, const struct proto **chain, int depth, con
 
 	for (size_t i = 0; i < f->ncode; i++) {
 		uint32_t ins = f->code[i];
-		const char *name = gw_read(f, i);
-		enum verdict_kind k = name == NULL ? VERDICT_NONE : constructor(name);
+		const char *name = check_gw_read(f, i);
+		enum verdict_kind k = name == NULL ? VERDICT_NONE : check_constructor(name);
 
 		if (k != VERDICT_NONE && !policy_verdict_is_legal(h->hook, k))
 			policy_problem(g, true, "%s:%d: gw.%s is not a verdict for the hook '%s' (handler '%s')",
@@ -357,6 +331,7 @@ policy_check_handler(lua_State *L, int fn_idx, const struct handler *h)
 	if (f == NULL)
 		return;
 	chain[0] = f;
+	check_handler_arguments(policy_run_of(L)->gen, f, h);
 	look_at_handler(policy_run_of(L)->gen, chain, 0, h);
 	proto_free(f);
 }
@@ -377,8 +352,9 @@ look_at_file(lua_State *L, struct policy_gen *g, const struct proto *f)
 {
 	bool makes_route = false, relaxes = false;
 
+	check_function(g, f);
 	for (size_t i = 0; i < f->ncode; i++) {
-		const char *name = global_read(f, i), *member = gw_read(f, i);
+		const char *name = check_global_read(f, i), *member = check_gw_read(f, i);
 
 		makes_route |= member != NULL && (strcmp(member, "route") == 0 || strcmp(member, "reroute") == 0);
 		relaxes |= member != NULL && strcmp(member, "relax") == 0;
@@ -394,7 +370,7 @@ look_at_file(lua_State *L, struct policy_gen *g, const struct proto *f)
 	}
 	for (size_t i = 0; i < f->ncode; i++) {
 		uint32_t ins = f->code[i];
-		const char *key = constant(f, INS_B(ins)), *value = constant(f, INS_C(ins));
+		const char *key = check_constant(f, INS_B(ins)), *value = check_constant(f, INS_C(ins));
 
 		if (INS_OP(ins) != OP_SETFIELD || !INS_K(ins) || value[0] == '\0')
 			continue;
@@ -455,6 +431,7 @@ policy_check(const struct policy_bundle *b, const struct conf *conf, char **text
 		if (lua_pcall(g->L, 0, 0, 0) != LUA_OK)
 			policy_problem(g, true, "%s", lua_type(g->L, -1) == LUA_TSTRING ?
 			    lua_tostring(g->L, -1) : "the check failed");
+		check_chains(g);
 		ok = g->errors == 0;
 		policy_gen_unref(g);
 	}

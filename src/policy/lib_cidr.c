@@ -146,21 +146,6 @@ cidr_has(lua_State *L)
 }
 
 static int
-cidr_index(lua_State *L)
-{
-	static const char *const fields[] = { "get", "has", NULL };
-	const char *key = luaL_checkstring(L, 2);
-
-	if (strcmp(key, "has") == 0)
-		lua_pushcfunction(L, cidr_has);
-	else if (strcmp(key, "get") == 0)
-		lua_pushcfunction(L, cidr_get);
-	else
-		return policy_unknown_field(L, "cidr", key, fields);
-	return 1;
-}
-
-static int
 cidr_len(lua_State *L)
 {
 	lua_pushinteger(L, ((const struct cidr *)luaL_checkudata(L, 1, CIDR_MT))->n);
@@ -177,10 +162,13 @@ void
 policy_cidr_open(lua_State *L)
 {
 	static const luaL_Reg mt[] = {
-		{ "__index", cidr_index }, { "__newindex", cidr_newindex }, { "__len", cidr_len }, { NULL, NULL }
+		{ "__newindex", cidr_newindex }, { "__len", cidr_len }, { NULL, NULL }
 	};
+	static const luaL_Reg methods[] = { { "get", cidr_get }, { "has", cidr_has }, { NULL, NULL } };
+	static const struct policy_type type = { "cidr", methods, NULL, NULL };
 
 	policy_newmetatable(L, CIDR_MT, mt);
+	policy_type_members(L, &type);
 	lua_pop(L, 1);
 	lua_pushcfunction(L, cidr_new);
 	lua_setfield(L, -2, "cidr");

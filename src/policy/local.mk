@@ -10,7 +10,7 @@ libsallyport_a_SOURCES += \
 	src/policy/await_sts.c \
 	src/policy/bundle.c \
 	src/policy/change.c \
-	src/policy/check.c \
+	src/policy/check.c src/policy/check_int.h src/policy/check_lints.c \
 	src/policy/corolib.c \
 	src/policy/counts.c \
 	src/policy/engine.c \
@@ -46,6 +46,10 @@ check_PROGRAMS += tests/unit/test_policy_engine
 TESTS += tests/unit/test_policy_engine
 tests_unit_test_policy_engine_SOURCES = tests/unit/test_policy_engine.c tests/unit/unit.h
 tests_unit_test_policy_engine_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_check
+TESTS += tests/unit/test_policy_check
+tests_unit_test_policy_check_SOURCES = tests/unit/test_policy_check.c tests/unit/policy_fixture.h tests/unit/unit.h
+tests_unit_test_policy_check_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_hooks
 TESTS += tests/unit/test_policy_hooks
 tests_unit_test_policy_hooks_SOURCES = tests/unit/test_policy_hooks.c tests/unit/policy_fixture.h \

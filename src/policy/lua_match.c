@@ -302,18 +302,6 @@ domains_has(lua_State *L)
 }
 
 static int
-domains_index(lua_State *L)
-{
-	static const char *const fields[] = { "has", NULL };
-	const char *key = luaL_checkstring(L, 2);
-
-	if (strcmp(key, "has") != 0)
-		return policy_unknown_field(L, "domains", key, fields);
-	lua_pushcfunction(L, domains_has);
-	return 1;
-}
-
-static int
 domains_new(lua_State *L)
 {
 	const char *const *words;
@@ -351,11 +339,14 @@ obj_match_register(lua_State *L)
 		{ "__gc", matcher_gc }, { "__tostring", matcher_tostring }, { NULL, NULL }
 	};
 	static const luaL_Reg domains_mt[] = {
-		{ "__gc", domains_gc }, { "__index", domains_index }, { NULL, NULL }
+		{ "__gc", domains_gc }, { NULL, NULL }
 	};
+	static const luaL_Reg methods[] = { { "has", domains_has }, { NULL, NULL } };
+	static const struct policy_type domains = { "domains", methods, NULL, NULL };
 
 	policy_newmetatable(L, MATCHER_MT, matcher_mt);
 	policy_newmetatable(L, DOMAINS_MT, domains_mt);
+	policy_type_members(L, &domains);
 	lua_pop(L, 2);
 	lua_createtable(L, 0, MATCH_OPS + 1);
 	for (int op = 0; op < MATCH_OPS; op++) {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy_int.h"
+#include "policy/api.h"
 
 /* gw.now() -> seconds since 1970 with fraction; the same for as long as the handler does not wait. */
 static int
@@ -241,6 +241,20 @@ gw_sorted_pairs(lua_State *L)
 	return 1;
 }
 
+/* gw.help(name) -> text, or nil and what there is of a like name. */
+static int
+gw_help(lua_State *L)
+{
+	const char *name = luaL_optstring(L, 1, "gw.help"), *near, *text = policy_api_help(name, &near);
+
+	lua_pushstring(L, text);	/* NULL: nil */
+	if (text != NULL)
+		return 1;
+	lua_pushfstring(L, "there is no help about '%s'%s%s%s", name, near == NULL ? "" : "; did you mean '",
+	    near == NULL ? "" : near, near == NULL ? "" : "'?");
+	return 2;
+}
+
 /* ---- What is not there yet ---- */
 
 static int
@@ -272,7 +286,8 @@ no_library(lua_State *L)
 void
 policy_misc_open(lua_State *L)
 {
-	static const luaL_Reg fns[] = { { "now", gw_now }, { "random", gw_random }, { NULL, NULL } };
+	static const luaL_Reg fns[] = { { "now", gw_now }, { "random", gw_random }, { "help", gw_help },
+		{ NULL, NULL } };
 	static const luaL_Reg log[] = {
 		{ "debug", log_at_debug }, { "info", log_at_info }, { "warn", log_at_warn },
 		{ "error", log_at_error }, { NULL, NULL },

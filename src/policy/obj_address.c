@@ -100,8 +100,7 @@ obj_check_address(lua_State *L, int arg, const char *api, bool may_be_null)
 /* ---- address ---- */
 
 static const char *const address_fields[] = { "localpart", "domain", "is_null", "text", NULL };
-static const char *const domain_fields[] =
-    { "name", "unicode", "is_local", "is_remote", "under", "registered", NULL };
+static const char *const domain_fields[] = { "name", "unicode", NULL };
 
 static const struct address_value *
 check_address_value(lua_State *L, int arg)
@@ -109,11 +108,10 @@ check_address_value(lua_State *L, int arg)
 	return luaL_checkudata(L, arg, ADDRESS_MT);
 }
 
-static int
-address_index(lua_State *L)
+static bool
+address_field(lua_State *L, const char *key)
 {
 	const struct address_value *a = check_address_value(L, 1);
-	const char *key = luaL_checkstring(L, 2);
 
 	if (strcmp(key, "localpart") == 0)
 		lua_pushlstring(L, a->text, a->local);
@@ -124,8 +122,8 @@ address_index(lua_State *L)
 	else if (strcmp(key, "text") == 0)
 		lua_pushlstring(L, a->text, a->n);
 	else
-		return policy_unknown_field(L, "address", key, address_fields);
-	return 1;
+		return false;
+	return true;
 }
 
 static int
@@ -246,29 +244,21 @@ static const luaL_Reg domain_methods[] = {
 	{ NULL, NULL }
 };
 
-static int
-domain_index(lua_State *L)
+static bool
+domain_field(lua_State *L, const char *key)
 {
 	const struct domain_value *d = check_domain_value(L, 1);
-	const char *key = luaL_checkstring(L, 2);
 	char unicode[1024];
 
 	if (strcmp(key, "name") == 0) {
 		lua_pushlstring(L, d->text, d->n);
-		return 1;
+		return true;
 	}
-	if (strcmp(key, "unicode") == 0) {
-		dns_to_unicode(unicode, sizeof unicode, d->text);
-		lua_pushstring(L, unicode);
-		return 1;
-	}
-	for (const luaL_Reg *m = domain_methods; m->name != NULL; m++) {
-		if (strcmp(key, m->name) == 0) {
-			lua_pushcfunction(L, m->func);
-			return 1;
-		}
-	}
-	return policy_unknown_field(L, "domain", key, domain_fields);
+	if (strcmp(key, "unicode") != 0)
+		return false;
+	dns_to_unicode(unicode, sizeof unicode, d->text);
+	lua_pushstring(L, unicode);
+	return true;
 }
 
 static int
@@ -311,16 +301,21 @@ void
 obj_address_register(lua_State *L)
 {
 	static const luaL_Reg address_mt[] = {
-		{ "__index", address_index }, { "__newindex", read_only },
+		{ "__newindex", read_only },
 		{ "__tostring", address_tostring }, { "__eq", address_eq }, { NULL, NULL }
 	};
 	static const luaL_Reg domain_mt[] = {
-		{ "__index", domain_index }, { "__newindex", read_only },
+		{ "__newindex", read_only },
 		{ "__tostring", domain_tostring }, { "__eq", domain_eq }, { NULL, NULL }
 	};
 
+	static const struct policy_type address = { "address", NULL, address_field, address_fields };
+	static const struct policy_type domain = { "domain", domain_methods, domain_field, domain_fields };
+
 	policy_newmetatable(L, ADDRESS_MT, address_mt);
+	policy_type_members(L, &address);
 	policy_newmetatable(L, DOMAIN_MT, domain_mt);
+	policy_type_members(L, &domain);
 	lua_pop(L, 2);
 	lua_pushcfunction(L, address_new);
 	lua_setfield(L, -2, "address");

@@ -150,10 +150,8 @@ get_worse(lua_State *L, const struct obj *o)
 static int
 h_require_tls(lua_State *L)
 {
-	static const char *const opts[] = { "level", "reason", NULL };
 	struct obj o = obj_check(L, OBJ_HOP);
 
-	policy_opts_check(L, 2, "hop:require_tls", opts);
 	if (o.index != 0 || o.s->hop == NULL)
 		return luaL_error(L, "hop:require_tls: this hop is over");
 	/* Stored messages are shared between threads: the note goes to the log, not to msg. */

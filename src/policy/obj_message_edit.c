@@ -246,14 +246,12 @@ message_remove_recipient(lua_State *L)
 int
 message_require_tls(lua_State *L)
 {
-	static const char *const opts[] = { "level", "reason", "recipients", "waivable", NULL };
 	struct obj o = obj_check(L, OBJ_MESSAGE);
 	struct obj who = o;
 	struct msg *m;
 	lua_Integer n;
 
 	lua_settop(L, 2);
-	policy_opts_check(L, 2, "message:require_tls", opts);
 	if (o.s->hop != NULL)
 		return luaL_error(L, "message:require_tls: at hook %s a hop is asked for more, with "
 		    "hop:require_tls", policy_hook_name(o.r->hook));
@@ -305,11 +303,9 @@ obj_edit_ignore_no(struct policy_run *r, const char *reason)
 int
 message_ignore_tls_required_no(lua_State *L)
 {
-	static const char *const opts[] = { "reason", NULL };
 	struct obj o = obj_check(L, OBJ_MESSAGE);
 	const char *reason;
 
-	policy_opts_check(L, 2, "message:ignore_tls_required_no", opts);
 	reason = policy_opt_string(L, 2, "message:ignore_tls_required_no", "reason", true, 200);
 	obj_check_edit(L, &o, "message:ignore_tls_required_no");
 	if (!obj_edit_ignore_no(o.r, reason))

@@ -137,11 +137,9 @@ get_last(lua_State *L, const struct obj *o)
 static int
 r_require_tls(lua_State *L)
 {
-	static const char *const opts[] = { "level", "reason", "waivable", NULL };
 	struct obj o = obj_check(L, OBJ_RCPT);
 	struct msg *m;
 
-	policy_opts_check(L, 2, "rcpt:require_tls", opts);
 	m = obj_check_edit(L, &o, "rcpt:require_tls");
 	obj_do_require_tls(L, 2, "rcpt:require_tls", o.r, &obj_rcpt_of(L, &o)->duties, m);
 	return 0;

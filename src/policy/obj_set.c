@@ -92,21 +92,6 @@ set_list(lua_State *L)
 }
 
 static int
-set_index(lua_State *L)
-{
-	static const char *const fields[] = { "has", "list", NULL };
-	const char *key = luaL_checkstring(L, 2);
-
-	if (strcmp(key, "has") == 0)
-		lua_pushcfunction(L, set_has);
-	else if (strcmp(key, "list") == 0)
-		lua_pushcfunction(L, set_list);
-	else
-		return policy_unknown_field(L, "set", key, fields);
-	return 1;
-}
-
-static int
 set_newindex(lua_State *L)
 {
 	return luaL_error(L, "a set is read-only");
@@ -129,10 +114,13 @@ void
 obj_set_register(lua_State *L)
 {
 	static const luaL_Reg mt[] = {
-		{ "__index", set_index }, { "__newindex", set_newindex }, { "__len", set_len }, { NULL, NULL }
+		{ "__newindex", set_newindex }, { "__len", set_len }, { NULL, NULL }
 	};
+	static const luaL_Reg methods[] = { { "has", set_has }, { "list", set_list }, { NULL, NULL } };
+	static const struct policy_type type = { "set", methods, NULL, NULL };
 
 	policy_newmetatable(L, SET_MT, mt);
+	policy_type_members(L, &type);
 	lua_pop(L, 1);
 	lua_pushcfunction(L, set_new);
 	lua_setfield(L, -2, "set");

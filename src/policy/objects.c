@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/api.h"
 #include "policy/objects.h"
 
 /* Kinds beyond those that policy_int.h names. For hops, routes and results the index says whose:
@@ -53,6 +54,12 @@ static const struct obj_class *const classes[OBJ_LIMIT] = {
 	[OBJ_REPORT_RCPT] = &obj_report_rcpt,
 	[OBJ_MORE] = &obj_list,		/* bounce.recipients */
 };
+
+const struct obj_class *
+obj_class_at(unsigned kind)
+{
+	return kind < OBJ_LIMIT ? classes[kind] : NULL;
+}
 
 /* ---- Handles in general ---- */
 
@@ -243,7 +250,7 @@ push_fields(lua_State *L)
 		lua_newtable(L);
 		for (const struct obj_field *f = classes[kind]->fields; f != NULL && f->name != NULL; f++) {
 			if (f->method != NULL)
-				lua_pushcfunction(L, f->method);
+				policy_api_push_method(L, classes[kind]->what, f->name, f->method);
 			else
 				lua_pushlightuserdata(L, (void *)f);
 			lua_setfield(L, -2, f->name);

@@ -41,6 +41,8 @@ extern const struct obj_class
     obj_set, obj_duties, obj_vars, obj_ctx, obj_tick, obj_session_auth, obj_cred,
     obj_report, obj_report_rcpts, obj_report_rcpt;
 
+/* For whoever goes over all of them; NULL where a number stands for none. */
+const struct obj_class *obj_class_at(unsigned kind);
 /* The handle at arg 1 of a method, of this kind. */
 struct obj obj_check(lua_State *L, enum policy_object kind);
 struct msg_rcpt *obj_rcpt_of(lua_State *L, const struct obj *o);	/* raises when out of range */

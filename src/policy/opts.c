@@ -267,6 +267,38 @@ policy_newmetatable(lua_State *L, const char *name, const luaL_Reg *fields)
 	luaL_setfuncs(L, fields, 0);
 }
 
+/* Upvalues: the methods, the type. */
+static int
+type_index(lua_State *L)
+{
+	const struct policy_type *t = lua_touserdata(L, lua_upvalueindex(2));
+	const char *key = luaL_checkstring(L, 2), *names[32];
+	size_t n = 0;
+
+	if (t->field != NULL && t->field(L, key))
+		return 1;
+	lua_settop(L, 2);
+	if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+		return 1;
+	for (size_t i = 0; t->fields != NULL && t->fields[i] != NULL && n < NELEMS(names) - 1; i++)
+		names[n++] = t->fields[i];
+	for (const luaL_Reg *m = t->methods; m != NULL && m->name != NULL && n < NELEMS(names) - 1; m++)
+		names[n++] = m->name;
+	names[n] = NULL;
+	return policy_unknown_field(L, t->what, key, names);
+}
+
+void
+policy_type_members(lua_State *L, const struct policy_type *t)
+{
+	lua_newtable(L);
+	if (t->methods != NULL)
+		luaL_setfuncs(L, t->methods, 0);
+	lua_pushlightuserdata(L, (void *)t);
+	lua_pushcclosure(L, type_index, 2);
+	lua_setfield(L, -2, "__index");
+}
+
 /* ---- Handles ---- */
 
 void

@@ -378,6 +378,16 @@ void policy_json_push(lua_State *L, const json_t *j);	/* j is kept by somebody e
 void policy_where(lua_State *L, char *dst, size_t size);
 /* gw.<name> userdata types: metatable `name` from fields; protected, with __name. Leaves it on the stack. */
 void policy_newmetatable(lua_State *L, const char *name, const luaL_Reg *fields);
+/* What such a type has: `field` pushes the value of the field `key` of the userdata at index 1, or
+ * returns false; `fields` are their names. The struct lives on. */
+struct policy_type {
+	const char *what;		/* "domain", for "domain has no field 'x'" */
+	const luaL_Reg *methods;	/* NULL: none */
+	bool (*field)(lua_State *L, const char *key);	/* NULL: none */
+	const char *const *fields;
+};
+/* Sets __index of the metatable on top. */
+void policy_type_members(lua_State *L, const struct policy_type *t);
 
 /* ---- Only between engine.c, load.c, sandbox.c, await.c, bundle.c ---- */
 /* What outlives the engine in requests that are under way: a way to find out that it is gone. */

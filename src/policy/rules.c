@@ -117,6 +117,12 @@ action_fini(struct action *a)
 	memset(a, 0, sizeof *a);
 }
 
+bool
+policy_rule_ends(const struct rule *rule)
+{
+	return rule->n > 0 && rule->v[rule->n - 1].op == ACT_VERDICT;
+}
+
 void
 policy_rule_free(struct rule *rule)
 {

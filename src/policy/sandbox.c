@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/api.h"
 #include "policy/lib.h"
 
 #define REP_MAX (1u << 20)
@@ -618,6 +619,7 @@ policy_gw_open(lua_State *L)
 	lua_setfield(L, -2, "on");
 	lua_pushcfunction(L, policy_every);
 	lua_setfield(L, -2, "every");
+	policy_api_wrap(L);
 	close_table(L, "gw");
 	lua_pushglobaltable(L);
 	lua_pushvalue(L, -2);

@@ -295,18 +295,16 @@ read_reason(lua_State *L, struct verdict *v, const char *api, bool required)
 	v->reason = xstrdup(policy_opt_string(L, 1, api, "reason", required, REASON_MAX));
 }
 
-/* Constructors take one table; without any it is an empty one. */
+/* Constructors take one table; without any it is an empty one. That there are no other fields in it
+ * has been checked (api.h). */
 static void
-open_args(lua_State *L, const char *api, const char *const *fields)
+open_args(lua_State *L, const char *api)
 {
 	if (lua_isnone(L, 1))
 		lua_newtable(L);
-	if (lua_gettop(L) != 1)
+	if (lua_gettop(L) != 1 || lua_type(L, 1) != LUA_TTABLE)
 		luaL_error(L, "%s takes one table of fields: %s{...}", api, api);
-	policy_opts_check(L, 1, api, fields);
 }
-
-#define FIELDS(...) (const char *const[]){ __VA_ARGS__, NULL }
 
 static int
 gw_accept(lua_State *L)
@@ -314,7 +312,7 @@ gw_accept(lua_State *L)
 	struct verdict *v;
 	const char *s;
 
-	open_args(L, "gw.accept", FIELDS("reason", "relay", "text"));
+	open_args(L, "gw.accept");
 	v = new_verdict(L, VERDICT_ACCEPT);
 	v->relay = policy_opt_bool(L, 1, "gw.accept", "relay", false);
 	s = policy_opt_string(L, 1, "gw.accept", "text", false, TEXT_MAX);
@@ -330,7 +328,7 @@ gw_reject(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.reject", FIELDS("code", "status", "text", "reason"));
+	open_args(L, "gw.reject");
 	v = new_verdict(L, VERDICT_REJECT);
 	read_reply(L, v, "gw.reject", 5, 550, "5.7.1", "Refused by local policy");
 	read_reason(L, v, "gw.reject", false);
@@ -342,7 +340,7 @@ gw_defer(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.defer", FIELDS("code", "status", "text", "reason", "after"));
+	open_args(L, "gw.defer");
 	v = new_verdict(L, VERDICT_DEFER);
 	read_reply(L, v, "gw.defer", 4, 451, "4.7.1", "Local policy asks you to try again later");
 	v->after_ms = policy_opt_duration(L, 1, "gw.defer", "after", -1);
@@ -355,7 +353,7 @@ gw_drop(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.drop", FIELDS("text", "reason"));
+	open_args(L, "gw.drop");
 	v = new_verdict(L, VERDICT_DROP);
 	read_reply(L, v, "gw.drop", 4, 421, "4.7.0", "Service not available to you, closing");
 	read_reason(L, v, "gw.drop", false);
@@ -365,7 +363,7 @@ gw_drop(lua_State *L)
 static int
 gw_discard(lua_State *L)
 {
-	open_args(L, "gw.discard", FIELDS("reason"));
+	open_args(L, "gw.discard");
 	read_reason(L, new_verdict(L, VERDICT_DISCARD), "gw.discard", true);
 	return 1;
 }
@@ -376,7 +374,7 @@ gw_hold(lua_State *L)
 	struct verdict *v;
 	int64_t d;
 
-	open_args(L, "gw.hold", FIELDS("queue", "reason", "expires"));
+	open_args(L, "gw.hold");
 	v = new_verdict(L, VERDICT_HOLD);
 	v->queue = xstrdup(policy_opt_string(L, 1, "gw.hold", "queue", false, WORD_MAX));
 	d = policy_opt_duration(L, 1, "gw.hold", "expires", 0);
@@ -391,7 +389,7 @@ failure(lua_State *L, enum verdict_kind kind, const char *api)
 {
 	struct verdict *v;
 
-	open_args(L, api, FIELDS("status", "text", "reason"));
+	open_args(L, api);
 	v = new_verdict(L, kind);
 	read_reply(L, v, api, 5, 550, "5.7.1", "Delivery is not authorized by local policy");
 	read_reason(L, v, api, false);
@@ -415,7 +413,7 @@ gw_retry(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.retry", FIELDS("after", "reason"));
+	open_args(L, "gw.retry");
 	v = new_verdict(L, VERDICT_RETRY);
 	v->after_ms = policy_opt_duration(L, 1, "gw.retry", "after", -1);
 	read_reason(L, v, "gw.retry", false);
@@ -425,7 +423,7 @@ gw_retry(lua_State *L)
 static int
 gw_skip_host(lua_State *L)
 {
-	open_args(L, "gw.skip_host", FIELDS("reason"));
+	open_args(L, "gw.skip_host");
 	read_reason(L, new_verdict(L, VERDICT_SKIP_HOST), "gw.skip_host", false);
 	return 1;
 }
@@ -433,7 +431,7 @@ gw_skip_host(lua_State *L)
 static int
 gw_suppress(lua_State *L)
 {
-	open_args(L, "gw.suppress", FIELDS("reason"));
+	open_args(L, "gw.suppress");
 	read_reason(L, new_verdict(L, VERDICT_SUPPRESS), "gw.suppress", true);
 	return 1;
 }
@@ -444,7 +442,7 @@ gw_report(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.report", FIELDS("to", "reason"));
+	open_args(L, "gw.report");
 	v = new_verdict(L, VERDICT_REPORT);
 	if (lua_getfield(L, 1, "to") != LUA_TTABLE)
 		luaL_error(L, "gw.report: to must be a list of mailto: and https: URIs");
@@ -476,7 +474,7 @@ gw_relax(lua_State *L)
 	const struct conf *conf = policy_run_of(L)->gen->conf;
 	struct verdict *v;
 
-	open_args(L, "gw.relax", FIELDS("grant", "reason"));
+	open_args(L, "gw.relax");
 	v = new_verdict(L, VERDICT_RELAX);
 	v->grant = xstrdup(policy_opt_string(L, 1, "gw.relax", "grant", true, WORD_MAX));
 	read_reason(L, v, "gw.relax", true);
@@ -503,7 +501,7 @@ gw_caps(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.caps", FIELDS("hide"));
+	open_args(L, "gw.caps");
 	v = new_verdict(L, VERDICT_CAPS);
 	if (lua_getfield(L, 1, "hide") != LUA_TTABLE)
 		luaL_error(L, "gw.caps: hide must be a list of extension names");
@@ -532,7 +530,7 @@ gw_identity(lua_State *L)
 	struct verdict *v;
 	struct buf *json;
 
-	open_args(L, "gw.identity", FIELDS("id", "attrs", "reason"));
+	open_args(L, "gw.identity");
 	v = new_verdict(L, VERDICT_IDENTITY);
 	v->identity = xstrdup(policy_opt_string(L, 1, "gw.identity", "id", true, IDENTITY_MAX));
 	read_reason(L, v, "gw.identity", false);
@@ -555,7 +553,7 @@ gw_tls(lua_State *L)
 	struct verdict *v;
 	const char *s;
 
-	open_args(L, "gw.tls", FIELDS("level", "names", "pins", "ca", "min_version", "ttl", "on_unmet"));
+	open_args(L, "gw.tls");
 	v = new_verdict(L, VERDICT_TLS);
 	v->level = policy_opt_level(L, 1, "gw.tls", "level", -1);
 	policy_opt_list(L, 1, "gw.tls", "names", &v->names, &v->nnames, true);
@@ -578,7 +576,7 @@ gw_route(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.route", policy_route_fields);
+	open_args(L, "gw.route");
 	v = new_verdict(L, VERDICT_ROUTE);
 	v->route = policy_route_read(L, "gw.route", v);
 	read_reason(L, v, "gw.route", false);
@@ -590,7 +588,7 @@ gw_reroute(lua_State *L)
 {
 	struct verdict *v;
 
-	open_args(L, "gw.reroute", policy_route_fields);
+	open_args(L, "gw.reroute");
 	v = new_verdict(L, VERDICT_REROUTE);
 	v->route = policy_route_read(L, "gw.reroute", v);
 	read_reason(L, v, "gw.reroute", false);
@@ -607,15 +605,13 @@ verdict_gc(lua_State *L)
 	return 0;
 }
 
-static int
-verdict_index(lua_State *L)
+static bool
+verdict_field(lua_State *L, const char *key)
 {
-	static const char *const fields[] = { "kind", "code", "status", "text", "reason", "where", NULL };
 	const struct verdict *v = policy_verdict_peek(L, 1);
-	const char *key = luaL_checkstring(L, 2);
 
 	if (v == NULL)
-		return luaL_error(L, "expected a verdict");
+		return luaL_error(L, "expected a verdict") != 0;
 	if (strcmp(key, "kind") == 0)
 		lua_pushstring(L, kind_names[v->kind]);
 	else if (strcmp(key, "code") == 0)
@@ -629,8 +625,8 @@ verdict_index(lua_State *L)
 	else if (strcmp(key, "where") == 0)
 		lua_pushstring(L, v->where);
 	else
-		return policy_unknown_field(L, "verdict", key, fields);
-	return 1;
+		return false;
+	return true;
 }
 
 static int
@@ -646,9 +642,10 @@ void
 policy_verdict_open(lua_State *L)
 {
 	static const luaL_Reg meta[] = {
-		{ "__gc", verdict_gc }, { "__index", verdict_index }, { "__tostring", verdict_tostring },
-		{ NULL, NULL },
+		{ "__gc", verdict_gc }, { "__tostring", verdict_tostring }, { NULL, NULL },
 	};
+	static const char *const fields[] = { "kind", "code", "status", "text", "reason", "where", NULL };
+	static const struct policy_type type = { "verdict", NULL, verdict_field, fields };
 	static const luaL_Reg fns[] = {
 		{ "accept", gw_accept }, { "reject", gw_reject }, { "defer", gw_defer }, { "drop", gw_drop },
 		{ "discard", gw_discard }, { "hold", gw_hold }, { "bounce", gw_bounce }, { "route", gw_route },
@@ -658,6 +655,7 @@ policy_verdict_open(lua_State *L)
 	};
 
 	policy_newmetatable(L, "gw.verdict", meta);
+	policy_type_members(L, &type);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &verdict_mt);
 	luaL_setfuncs(L, fns, 0);
 }

@@ -4,7 +4,6 @@
 
 #include "policy/policy_int.h"
 
-extern const char *const policy_route_fields[];
 /* The route that the table at 1 describes, heap. What it is made of hangs on v meanwhile, so that
  * raising leaks nothing. */
 struct route *policy_route_read(lua_State *L, const char *api, struct verdict *v);

@@ -11,11 +11,6 @@
 #define HOSTS_MAX 32
 #define LIST_MAX 64
 
-const char *const policy_route_fields[] = {
-	"via", "domain", "port", "implicit_tls", "source", "auth", "tls", "names", "pins", "sticky",
-	"expires", "assert_secure_lookup", "reason", NULL
-};
-
 static bool
 is_ip(const char *s)
 {

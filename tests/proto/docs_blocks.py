@@ -31,7 +31,7 @@ SRCDIR = os.path.abspath(os.environ.get("srcdir", os.path.join(os.path.dirname(_
 BUILDDIR = os.path.abspath(os.environ.get("builddir", "."))
 SALLYPORT = os.environ.get("SALLYPORT", os.path.join(BUILDDIR, "src", "sallyport"))
 os.environ.setdefault("SALLYPORT_LUADIR", os.path.join(SRCDIR, "lua"))       # not installed
-DOCS = ("doc/tutorial.md", "doc/policy.md")
+DOCS = ("doc/tutorial.md", "doc/policy.md", "doc/lua.md", "doc/migration.md")     # and doc/reference/*.md
 
 ARGUMENTS = {
     "connect": "session", "helo": "session, name", "tls": "session", "auth": "session, cred", "mail": "session, message",
@@ -48,7 +48,8 @@ CONFIG = """return gw.config {
   identity  = { hostname = "gw.acme.example" },
   listeners = {
     inbound = { bind = "127.0.0.1:2501", role = "mx" },
-    relay   = { bind = "127.0.0.1:2502", role = "relay", clients = "127.0.0.0/8" },
+    relay   = { bind = "127.0.0.1:2502", role = "relay", clients = "127.0.0.0/8",
+                auth = "PLAIN", auth_in_clear = true },
   },
   domains   = {
     { match = { "acme.example", "*.acme.example" }, kind = "local", route = "inside" },
@@ -60,7 +61,10 @@ CONFIG = """return gw.config {
     portal   = { via = "127.0.0.1:2505", tls = "verify", names = "portal.acme.example" },
     internet = { via = "mx" },
   },
-  policy    = { load = "policy.lua", network = { dns = true, http = "https://cmdb.acme.example/" } },
+  policy    = { load = "policy.lua", network = { dns = true, http = "https://cmdb.acme.example/" }, grants = {
+    ["legacy-fax"] = { relaxes = "requiretls", to = "verify", domains = "fax.partner.example", owner = "secops@acme.example",
+                       expires = "2099-06-30", max_per_day = 200 },
+  } },
   databases = { crm = { file = "crm.db" } },
   tables    = {
     partners = { csv = "partners.csv", key = "domain", columns = { domain = "pattern", level = "level", names = "list" } },
@@ -166,11 +170,36 @@ def check_test(b, directory, policy):
     report(rc == 0, b.name, out)
 
 
+def check_together(work, docs):
+    """The many short blocks of the reference: a file each, with names of their own, and one run for all."""
+    directory = os.path.join(work, "reference")
+    os.mkdir(directory)
+    files = []
+    for doc in docs:
+        for b in blocks(doc):
+            page = os.path.basename(doc)[:-3]
+            text = b.text
+            if b.kind == "fragment" and b.hook in ARGUMENTS:
+                text = f'gw.on("{b.hook}", function({ARGUMENTS[b.hook]})\n{b.text}end, {{ name = "fragment" }})\n'
+            elif b.kind != "policy":
+                report(False, b.name, "a block of the reference is one of lua policy, fragment HOOK")
+            files.append(f"{page}-{b.line}.lua")
+            own = f"p{len(files)}."
+            write(directory, files[-1], re.sub(r'\b(name\s*=\s*|gw\.schema\.options\()"', lambda m: m.group(0) + own, text))
+    loads = ", ".join(f'"{name}"' for name in files)
+    write(directory, "gateway.lua", CONFIG.replace('load = "policy.lua"', f"load = {{ {loads} }}"))
+    rc, out = program("policy", "check", directory)
+    report(len(files) > 100 and rc == 0 and "(warning)" not in out, f"doc/reference: {len(files)} blocks", out)
+
+
 def check_blocks(work, cert, key):
     surround(work)
     write(work, "policy.lua", "")
     rc, out = program("policy", "check", work)
     report(rc == 0, "the configuration around the blocks", out)
+    reference = sorted("doc/reference/" + n for n in os.listdir(os.path.join(SRCDIR, "doc/reference")) if n.endswith(".md"))
+    report(len(reference) > 50, "doc/reference has its pages")
+    check_together(work, reference)
     for doc in DOCS:
         n = 0
         before = ""

@@ -1,0 +1,154 @@
+-- The shipped library (lua/gw): functions in Lua, so nothing in C stands in front of them.
+local loading = "load; not in a handler"
+
+func "gw.cidr" { "A set of networks, or a map from networks to values.", group = "library", contexts = "load",
+  args = { { "networks", "table", '`{ "10.0.0.0/8" }`, or `{ ["10.0.0.0/8"] = "office" }`; at most 100,000.' } },
+  returns = { { "cidr", "gw.Cidr" } }, errors = "what is no network",
+  example = file [[
+local where = gw.cidr { ["10.1.0.0/16"] = "berlin", ["10.0.0.0/8"] = "office" }
+gw.on("mail", function(session, message)
+  message:tag(where:get(session.peer.ip) or "elsewhere")
+end, { name = "where" })]] }
+object "cidr" { "Networks, made by `gw.cidr`. `#` is their number.", class = "gw.Cidr", metatable = "gw.cidr", methods = {
+  has = { "Is the address in one of them?", args = { { "ip", "string?" } }, returns = { { "yes", "boolean" } } },
+  get = { "The value of the longest network.", args = { { "ip", "string?" } }, returns = { { "value", "any" } } } },
+  example = file [[
+local office = gw.cidr { "10.0.0.0/8", "fd00::/8" }
+gw.on("mail", function(session, message)
+  if office:has(session.peer.ip) then
+    message:tag("office")
+  end
+end, { name = "office" })]] }
+
+func "gw.schema.options" { "What the configuration says in `policy.options`, checked, with the defaults filled in.", group = "library",
+  contexts = loading, in_lua = true, args = { { "name", "string" }, { "fields", "table<string, any>", "A spec for each: see policy.md." } },
+  returns = { { "options", "table" } }, errors = "raised; all problems together",
+  example = file [[
+local options = gw.schema.options("night", { after = { type = "duration", default = "30m" } })
+gw.rule { name = "night.wait", at = "attempt", when = gw.match.time { from = "06:00", to = "22:00" },
+          act = gw.defer { after = options.after } }]] }
+func "gw.schema.check" { "Checks a value.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "spec", "any" }, { "value", "any" }, { "where?", "string" } },
+  returns = { { "copy", "any", "With defaults; nil when it does not fit." }, { "problems", "string[]" } },
+  example = file [[
+local v, problems = gw.schema.check({ type = "integer", min = 1 }, 7)
+assert(v == 7, problems)]] }
+func "gw.schema.table" { "The spec of a table that has these fields and no others.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "fields", "table<string, any>" } }, returns = { { "spec", "table" } },
+  example = file [[
+local row = gw.schema.table { domain = { type = "domain", required = true }, level = "level" }
+assert(gw.schema.check(row, { domain = "bank.example", level = "verify" }))]] }
+func "gw.schema.seconds" { "A duration in seconds.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "duration", "gw.Duration" } }, returns = { { "seconds", "number?" } },
+  example = file [[
+assert(gw.schema.seconds "4h" == 14400)]] }
+func "gw.schema.doc" { "A table of Markdown about a spec.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "spec", "any" } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.schema.doc(gw.schema.table { n = { type = "integer", doc = "How many." } }))]] }
+func "gw.schema.json_schema" { "A JSON Schema of a spec.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "spec", "any" } }, returns = { { "schema", "table" } },
+  example = file [[
+gw.log.debug(gw.json.encode(gw.schema.json_schema(gw.schema.table { n = "integer" })))]] }
+func "gw.schema.luals" { "A class for the Lua language server.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "name", "string" }, { "spec", "any" } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.schema.luals("Options", gw.schema.table { n = "integer" }))]] }
+func "gw.schema.export" { "What `sallyport policy options` prints.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "declared", "table<string, any>" }, { "as", "string" } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.schema.export({ night = gw.schema.table { n = "integer" } }, "markdown"))]] }
+
+func "gw.calendar" { "Windows of time, holidays, time zones.", group = "library", contexts = "load", in_lua = true,
+  args = { { "opts", "table", fields = { { "zone?", "string", "A name of the system's zoneinfo, UTC without it." },
+    { "holidays?", "string[]", '"2026-12-25", or "12-25" for every year.' },
+    { "windows", "table", "A list of tables of `days`, `from`, `to`, `holidays`." } } } },
+  returns = { { "calendar", "gw.Calendar" } }, errors = "raised",
+  example = file [[
+local bank = gw.calendar { zone = "Europe/Berlin", windows = { { days = "mon-fri", from = "08:00", to = "18:00" } } }
+gw.on("attempt", function(message, hop)
+  if not bank:open() then
+    return gw.defer { after = (bank:next_open() or gw.now() + 86400) - gw.now(), reason = "the bank is closed" }
+  end
+end, { name = "bank.hours", when = gw.match.rcpt_domain "bank.example" })]] }
+local t = { { "t?", "number", "Seconds since 1970; now without it." } }
+object "calendar" { "Made by `gw.calendar`.", class = "gw.Calendar", in_lua = true, methods = {
+  open = { "Is a window open?", args = t, returns = { { "yes", "boolean" } } },
+  next_open = { "When the next opens: `t` itself when it is open; nil: not within a year.", args = t, returns = { { "t", "number?" } } },
+  next_close = { "When it closes; nil: it is closed, or never closes.", args = t, returns = { { "t", "number?" } } },
+  is_holiday = { "Is it a holiday?", args = t, returns = { { "yes", "boolean" } } },
+  date = { "A table of `year`, `month`, `day`, `hour`, `min`, `sec`, `wday`, `date`, `offset`, `zone`, `summer`.", args = t,
+    returns = { { "date", "table" } } } },
+  example = file [[
+local days = gw.calendar { zone = "Europe/Berlin", holidays = { "12-25" },
+  windows = { { days = "mon-fri", from = "08:00", to = "18:00" } } }
+assert(days:is_holiday(1798200000))]] }
+
+func "gw.template" { "Texts with places for values.", group = "library", contexts = "load", in_lua = true,
+  args = { { "opts", "table", fields = { { "name?", "string" }, { "format?", '"text"|"html"|"header"' }, { "width?", "integer", "76" },
+    { "default?", "string", '"en"' }, { "languages", "table<string, string>" } } } },
+  returns = { { "template", "gw.Template" } }, errors = "raised",
+  example = file [[
+local words = gw.template { languages = { en = "To {{rcpt}}: no.", de = "An {{rcpt}}: nein." } }
+gw.on("bounce", function(message, bounce)
+  bounce.text = words:render({ rcpt = bounce.recipients[1].address }, "de")
+end, { name = "own.words" })]] }
+object "template" { "Made by `gw.template`.", class = "gw.Template", in_lua = true, methods = {
+  render = { "The text, and the language it is in.", args = { { "values", "table" }, { "language?", "string" } },
+    returns = { { "text", "string" }, { "language", "string" } }, errors = "a value that is not there" } },
+  example = file [[
+local hello = gw.template { languages = { en = "Hello {{name}}" } }
+local text = hello:render { name = "Ann" }
+gw.log.debug(text)]] }
+
+local text = { { "text", "string" } }
+func "gw.redact.luhn" { "Is the check digit right?", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "digits", "string" } }, returns = { { "yes", "boolean" } },
+  example = file [[
+assert(gw.redact.luhn "4111111111111111")]] }
+func "gw.redact.cards" { "Of card numbers all digits but the last four become `*`.", group = "library", contexts = "everywhere", in_lua = true,
+  args = text, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.redact.cards "card 4111 1111 1111 1111")]] }
+func "gw.redact.count_cards" { "How many card numbers there are.", group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "text", "string" }, { "enough?", "integer", "It stops counting there." } }, returns = { { "n", "integer" } },
+  example = at("message", [[
+if gw.redact.count_cards(message:body_preview(65536) or "", 1) > 0 then
+  return gw.hold { reason = "a card number" }
+end]]) }
+func "gw.redact.addresses" { '"ann@x.example" becomes "a***@x.example".', group = "library", contexts = "everywhere", in_lua = true,
+  args = text, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.redact.addresses "from ann@acme.example")]] }
+func "gw.redact.ips" { 'IP addresses become "[address]".', group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "text", "string" }, { "with?", "string" } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.redact.ips "from 192.0.2.1")]] }
+func "gw.redact.hosts" { 'Names at or below these domains become "[host]".', group = "library", contexts = "everywhere", in_lua = true,
+  args = { { "text", "string" }, { "domains", "string[]" }, { "with?", "string" } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.redact.hosts("at db1.corp.example", { "corp.example" }))]] }
+
+func "gw.auth" { "Reads what a server of yours found out about SPF, DKIM, DMARC and ARC.", group = "library", contexts = "load", in_lua = true,
+  args = { { "opts", "table", fields = { { "trust", "string[]", "Names of servers; they must remove such fields from what comes in." } } } },
+  returns = { { "auth", "gw.AuthResults" } }, errors = "raised",
+  example = file [[
+local auth = gw.auth { trust = { "mx1.acme.example" } }
+gw.on("message", function(session, message)
+  if auth:result(message, "dmarc") == "fail" then
+    message:tag("dmarc-fail")
+  end
+end, { name = "dmarc" })]] }
+object "auth" { "Made by `gw.auth`.", class = "gw.AuthResults", in_lua = true, methods = {
+  results = { "A list of tables of `method`, `result`, `reason`, `props`.", args = { { "message", "gw.Message" } },
+    returns = { { "results", "table" } } },
+  result = { 'One word: "pass", "fail", ...; nil when nobody says.', args = { { "message", "gw.Message" }, { "method", "string" } },
+    returns = { { "result", "string?" } } },
+  passes = { "Does it pass?", args = { { "message", "gw.Message" }, { "method", "string" } }, returns = { { "yes", "boolean" } } } },
+  example = file [[
+local auth = gw.auth { trust = { "mx1.acme.example" } }
+gw.on("message", function(session, message)
+  if auth:passes(message, "dkim") then
+    message:tag("signed")
+  end
+end, { name = "dkim" })]] }
