@@ -24,6 +24,11 @@ dist_reference_DATA = \
 	doc/reference/hook-tlsrpt.md \
 	doc/reference/hook-init.md \
 	doc/reference/hook-fini.md \
+	doc/reference/object-table.md \
+	doc/reference/object-sql.md \
+	doc/reference/object-rate.md \
+	doc/reference/object-counter.md \
+	doc/reference/object-cache.md \
 	doc/reference/object-session.md \
 	doc/reference/object-session-listener.md \
 	doc/reference/object-session-peer.md \
@@ -73,6 +78,7 @@ dist_reference_DATA = \
 	doc/reference/functions-dns.md \
 	doc/reference/functions-store.md \
 	doc/reference/functions-sts.md \
+	doc/reference/functions-data.md \
 	doc/reference/functions-library.md \
 	doc/reference/failure.md \
 	doc/reference/never.md \

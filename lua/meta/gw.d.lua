@@ -24,6 +24,102 @@ end
 ---@alias gw.Act gw.Action|gw.Verdict
 ---@alias gw.Hook "connect"|"helo"|"tls"|"auth"|"mail"|"rcpt"|"data"|"header"|"message"|"bounce_in"|"disconnect"|"route"|"tls_policy"|"attempt"|"ehlo"|"unmet"|"result"|"bounce"|"dsn"|"log"|"tlsrpt"|"init"|"fini"
 
+---A table. `#` is the number of its rows.
+---@class gw.Table
+---@field name string
+---@field version integer How often it was read, from 1.
+---@field hash string SHA-256 of the file.
+local GwTable = {}
+
+---For loops: all rows, as they were when it began.
+---@return fun(): table next
+function GwTable:each() end
+
+---The rows in which a column has this value.
+---@param column string The key, or one in `index`.
+---@param value string|number|boolean|gw.Domain|gw.Address
+---@return table[] rows
+function GwTable:find(column, value) end
+
+---The row with this key, or nil. In a column of type pattern the closest pattern counts.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return table<string, any>? row A copy; asking it for a column that does not exist raises.
+---@return gw.Error? error With sqlite.
+function GwTable:get(key) end
+
+---A database.
+---@class gw.Sql
+---@field name string
+local GwSql = {}
+
+---All rows.
+---@param statement string One that only reads.
+---@param ... any What `?1`, `?2` and so on stand for.
+---@return table[]? rows
+---@return gw.Error? error
+function GwSql:query(statement, ...) end
+
+---The first row, or nil.
+---@param statement string One that only reads.
+---@param ... any What `?1`, `?2` and so on stand for.
+---@return table<string, any>? row
+---@return gw.Error? error
+function GwSql:row(statement, ...) end
+
+---A limit.
+---@class gw.Rate
+---@field name string
+local GwRate = {}
+
+---The key begins anew.
+---@param key string|number|boolean|gw.Domain|gw.Address
+function GwRate:forget(key) end
+
+---How many could be taken.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return integer n
+function GwRate:left(key) end
+
+---Takes n, or nothing.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@param n? integer 1
+---@return boolean? ok
+---@return number? retry_after When not: in how many seconds there would be enough.
+function GwRate:take(key, n) end
+
+---A counter. It begins at 0 with a restart.
+---@class gw.Counter
+---@field name string
+---@field value integer
+local GwCounter = {}
+
+---Adds n, and returns the sum.
+---@param n? integer 1
+---@return integer sum
+function GwCounter:add(n) end
+
+---A cache. `#` is the number of its entries.
+---@class gw.Cache
+---@field name string
+local GwCache = {}
+
+---Removes a key.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return boolean was Was it there?
+function GwCache:delete(key) end
+
+---The value of a key, or nil.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return any value
+function GwCache:get(key) end
+
+---Keeps a value.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@param value any What JSON can say, at most 16 KiB.
+---@param opts? { ttl?: gw.Duration }
+---@return boolean done
+function GwCache:set(key, value, opts) end
+
 ---The connection of a client.
 ---@class gw.Session
 ---@field id string As in the log.
@@ -1205,6 +1301,37 @@ gw.sts = {}
 ---@return table? policy `mode`, `id`, `mx`, `max_age`, `fetched`, `expires`; nil when there is none.
 ---@return gw.Error? error
 function gw.sts.get(domain) end
+
+---A data table of the configuration.
+---@param name string In `tables`.
+---@return gw.Table table
+function gw.table(name) end
+
+---A SQLite database of the configuration. It is only read.
+---@param name string In `databases`.
+---@return gw.Sql sql
+function gw.sql(name) end
+
+---A request to a server that the configuration lists, over HTTPS. No redirect is followed.
+---@param request { url: string, method?: string, headers?: table<string, string>, body?: string, timeout?: gw.Duration, max?: integer }
+---@return table? answer `status`, `headers` (names in small letters), `body`.
+---@return gw.Error? error
+function gw.http(request) end
+
+---A limit for each key.
+---@param opts { name: string, limit: string, scope?: "node"|"worker", kind?: "bucket"|"window", keys?: integer }
+---@return gw.Rate rate
+function gw.rate(opts) end
+
+---A counter of the node, which is also a metric.
+---@param name string
+---@return gw.Counter counter
+function gw.counter(name) end
+
+---Values that a worker keeps; a reload keeps them if name and schema are the same.
+---@param opts { name: string, schema?: string|integer, capacity?: integer, ttl?: gw.Duration }
+---@return gw.Cache cache
+function gw.cache(opts) end
 
 ---A set of networks, or a map from networks to values.
 ---@param networks table `{ "10.0.0.0/8" }`, or `{ ["10.0.0.0/8"] = "office" }`; at most 100,000.

@@ -152,7 +152,7 @@ return function(spec, write, root)
   group("matchers.md", "Matchers", "Conditions for `when`. Where a matcher takes texts, it takes one, several, a list, or a `gw.set`.", spec.matchers)
   group("actions.md", "Actions", "What `act` of a rule does. Verdicts may stand there as well: " .. code(spec.verdict_acts) .. ".", spec.actions)
   local titles = { registration = "Registration", values = "Values, the clock, JSON", log = "The log", waiting = "Waiting",
-    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", library = "The shipped library" }
+    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", data = "Tables, databases, limits, caches", library = "The shipped library" }
   local groups, order = {}, {}
   for _, f in ipairs(spec.functions) do
     if groups[f.group] == nil then
