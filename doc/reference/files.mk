@@ -63,11 +63,18 @@ dist_reference_DATA = \
 	doc/reference/object-verdict.md \
 	doc/reference/object-error.md \
 	doc/reference/object-kv.md \
+	doc/reference/object-part.md \
 	doc/reference/object-answer.md \
 	doc/reference/object-cidr.md \
 	doc/reference/object-calendar.md \
 	doc/reference/object-template.md \
 	doc/reference/object-auth.md \
+	doc/reference/object-test-env.md \
+	doc/reference/object-test-dns.md \
+	doc/reference/object-test-sts.md \
+	doc/reference/object-test-peer.md \
+	doc/reference/object-test-session.md \
+	doc/reference/object-test-message.md \
 	doc/reference/verdicts.md \
 	doc/reference/matchers.md \
 	doc/reference/actions.md \
@@ -80,6 +87,7 @@ dist_reference_DATA = \
 	doc/reference/functions-sts.md \
 	doc/reference/functions-data.md \
 	doc/reference/functions-library.md \
+	doc/reference/functions-test.md \
 	doc/reference/failure.md \
 	doc/reference/never.md \
 	doc/reference/README.md

@@ -306,6 +306,10 @@ function Message:ignore_tls_required_no(opts) end
 ---@param text string
 function Message:note(text) end
 
+---Its MIME parts: a list of tables of `type`, `charset`, `disposition`, `filename`, `size`, `level` and `text(max)`.
+---@return gw.Part[] parts `parts.truncated`: there is more.
+function Message:parts() end
+
 ---Removes all fields of this name.
 ---@param name string
 function Message:remove_header(name) end
@@ -411,6 +415,8 @@ local Vars = {}
 ---@field relaxed string? The grant in use.
 ---@field seen table<string, number> What this domain and this host have offered so far, each with the time when it was seen first.
 ---@field worse table<string, number> Of these, what is gone or less than it was, each with the time when that was found out.
+---@field country string? Of the host's address, "DE"; nil when unknown, and without `policy.geo`.
+---@field asn integer? The number of the network that the address is in; nil likewise.
 local Hop = {}
 
 ---A line in the log, with the ids of session and message.
@@ -694,6 +700,21 @@ function GwKv:get(key) end
 ---@return gw.Error? error
 function GwKv:set(key, value, opts) end
 
+---A MIME part: see `message:parts()`.
+---@class gw.Part
+---@field type string "text/plain", in small letters.
+---@field charset string?
+---@field disposition string? "attachment", "inline"
+---@field filename string? UTF-8.
+---@field size integer Octets, encoded.
+---@field level integer 0 for the message itself.
+local Part = {}
+
+---The content, decoded; of `text/...` in UTF-8.
+---@param max? integer 65536; up to 262144.
+---@return string text
+function Part:text(max) end
+
 ---What `gw.match` makes.
 ---@class gw.Matcher
 local Matcher = {}
@@ -783,6 +804,173 @@ function Auth:result(message, method) end
 ---@param message gw.Message
 ---@return table results
 function Auth:results(message) end
+
+---What `gw.test.env` makes.
+---@class gw.TestEnv
+---@field dns gw.TestDns
+---@field sts gw.TestSts
+local TestEnv = {}
+
+---Moves the clock.
+---@param by gw.Duration
+function TestEnv:advance(by) end
+
+---One hook alone.
+---@param hook gw.Hook
+---@param args? table
+---@return table? verdict
+---@return table? effects
+function TestEnv:call(hook, args) end
+
+---Warnings and errors.
+---@return table lines
+function TestEnv:log() end
+
+---Notices to senders.
+---@return table[] notices
+function TestEnv:notices() end
+
+---Seconds since 1970.
+---@return number seconds
+function TestEnv:now() end
+
+---A next hop.
+---@param host string
+---@param opts? table
+---@return gw.TestPeer peer
+function TestEnv:peer(host, opts) end
+
+---Delivers what is due.
+function TestEnv:run_queue() end
+
+---A client connects and says EHLO.
+---@param opts? table
+---@return gw.TestSession session
+function TestEnv:session(opts) end
+
+---Every handler call.
+---@return table[] calls
+function TestEnv:trace() end
+
+---What the DNS says in a test.
+---@class gw.TestDns
+local TestDns = {}
+
+---IPv4 addresses.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:a(name, list, opts) end
+
+---IPv6 addresses.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:aaaa(name, list, opts) end
+
+---Another name.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:cname(name, list, opts) end
+
+---It cannot be found out.
+---@param name string
+---@param type string
+---@param how "servfail"|"timeout"|"bogus"
+function TestDns:fail(name, type, how) end
+
+---MX records.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:mx(name, list, opts) end
+
+---There is no such name.
+---@param name string
+---@param opts? table
+function TestDns:nxdomain(name, opts) end
+
+---Names of an address.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:ptr(name, list, opts) end
+
+---TLSA records.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:tlsa(name, list, opts) end
+
+---Texts.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:txt(name, list, opts) end
+
+---MTA-STS policies in a test.
+---@class gw.TestSts
+local TestSts = {}
+
+---It is announced and cannot be fetched.
+---@param domain string
+---@param why? string
+function TestSts:fail(domain, why) end
+
+---What a domain publishes.
+---@param domain string
+---@param policy table `mode`, `mx`, `max_age`, `id`.
+function TestSts:policy(domain, policy) end
+
+---A next hop of a test.
+---@class gw.TestPeer
+---@field transcript table[] Transactions: `mail`, `from`, `to`, `data`, `tls`, `complete`.
+---@field connections integer
+---@field ip string
+local TestPeer = {}
+
+---A client of a test.
+---@class gw.TestSession
+---@field reply table
+---@field caps table
+---@field closed boolean
+local TestSession = {}
+
+---Goes away.
+function TestSession:close() end
+
+---Says QUIT.
+function TestSession:quit() end
+
+---Says a line.
+---@param line string
+---@return table reply
+function TestSession:say(line) end
+
+---Sends a message.
+---@param message table `from`, `to`, `headers`, `body`, `raw`, `requiretls`, `params`.
+---@return gw.TestMessage message
+function TestSession:send(message) end
+
+---What became of a message of a test.
+---@class gw.TestMessage
+---@field reply table `code`, `status`, `text`, `stage`.
+---@field state string "queued", "held", "refused", "delivered", "failed", "expired", "discarded"
+---@field held boolean
+---@field queued boolean
+---@field duties string[]
+---@field tags string[]
+---@field vars table
+---@field recipients table
+---@field records table[] Its evidence.
+---@field hold_reason string?
+local TestMessage = {}
+
+---A field as it is in the queue.
+---@param name string
+---@return string? value
+function TestMessage:header(name) end
 
 ---@class gw.verdict.Accept: gw.Verdict
 ---@class gw.verdict.Reject: gw.Verdict
@@ -1054,6 +1242,16 @@ function gw.match.time(opts) end
 ---@param predicate function
 ---@return gw.Matcher matcher
 function gw.match.lua(predicate) end
+
+---The client has logged in, or as one of these, with `*` and `?`.
+---@param ... gw.Words
+---@return gw.Matcher matcher
+function gw.match.auth(...) end
+
+---A part has a file name or is an attachment, or has such a name, with `*` and `?`.
+---@param ... gw.Words
+---@return gw.Matcher matcher
+function gw.match.attachment(...) end
 
 gw.action = {}
 
@@ -1338,6 +1536,11 @@ function gw.cache(opts) end
 ---@return gw.Cidr cidr
 function gw.cidr(networks) end
 
+---Country and network of an address, out of the databases that `policy.geo` names.
+---@param ip string
+---@return table? where `country` ("DE"), `asn`, `organization`; what is not known is nil.
+function gw.geo(ip) end
+
 gw.schema = {}
 
 ---What the configuration says in `policy.options`, checked, with the defaults filled in.
@@ -1436,6 +1639,76 @@ function gw.redact.hosts(text, domains, with) end
 ---@param opts { trust: string[] }
 ---@return gw.AuthResults auth
 function gw.auth(opts) end
+
+gw.test = {}
+
+---Tests that belong together.
+---@param name string
+---@param f function
+function gw.test.describe(name, f) end
+
+---One test. It has the file to itself: all of the file runs anew for it.
+---@param name string
+---@param f function
+function gw.test.it(name, f) end
+
+---Equal; tables by content.
+---@param got any
+---@param expected any
+function gw.test.eq(got, expected) end
+
+---Not equal.
+---@param got any
+---@param other any
+function gw.test.ne(got, other) end
+
+---Each is an element or key, or part of a text.
+---@param got any
+---@param list any
+function gw.test.has(got, list) end
+
+---None is.
+---@param got any
+---@param list any
+function gw.test.lacks(got, list) end
+
+---The text has this Lua pattern.
+---@param text string
+---@param pattern string
+function gw.test.match(text, pattern) end
+
+---It has not.
+---@param text string
+---@param pattern string
+function gw.test.nomatch(text, pattern) end
+
+---Something true.
+---@param value any
+function gw.test.ok(value) end
+
+---Fails the test.
+---@param text string
+function gw.test.fail(text) end
+
+---The function raises, with this pattern in the error.
+---@param f function
+---@param pattern? string
+function gw.test.raises(f, pattern) end
+
+---Some handler did that.
+---@param env gw.TestEnv
+---@param fields table `hook`, `handler`, `verdict`, `reason`, `status`, `text`, `where`, `level`.
+function gw.test.trace(env, fields) end
+
+---No handler did that.
+---@param env gw.TestEnv
+---@param fields table `hook`, `handler`, `verdict`, `reason`, `status`, `text`, `where`, `level`.
+function gw.test.notrace(env, fields) end
+
+---A gateway and the world around it: clients, DNS, MTA-STS, next hops, a clock. One at a time.
+---@param opts? { bundle?: string, now?: string, config?: table, seed?: integer }
+---@return gw.TestEnv env
+function gw.test.env(opts) end
 
 gw.action.reject = gw.reject
 gw.action.defer = gw.defer

@@ -39,7 +39,9 @@ return function(spec, write, root)
   local function example(out, e)
     if e == nil then return end
     out[#out + 1] = ""
-    if e.hook then
+    if e.is_test then
+      out[#out + 1] = "```text\n" .. e.text .. "\n```"
+    elseif e.hook then
       out[#out + 1] = "```lua fragment " .. e.hook .. "\n" .. e.text .. "\n```"
     else
       out[#out + 1] = "```lua policy\n" .. e.text .. "\n```"
@@ -152,7 +154,7 @@ return function(spec, write, root)
   group("matchers.md", "Matchers", "Conditions for `when`. Where a matcher takes texts, it takes one, several, a list, or a `gw.set`.", spec.matchers)
   group("actions.md", "Actions", "What `act` of a rule does. Verdicts may stand there as well: " .. code(spec.verdict_acts) .. ".", spec.actions)
   local titles = { registration = "Registration", values = "Values, the clock, JSON", log = "The log", waiting = "Waiting",
-    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", data = "Tables, databases, limits, caches", library = "The shipped library" }
+    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", data = "Tables, databases, limits, caches", library = "The shipped library", test = "Tests" }
   local groups, order = {}, {}
   for _, f in ipairs(spec.functions) do
     if groups[f.group] == nil then
