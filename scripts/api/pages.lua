@@ -107,6 +107,17 @@ return function(spec, write, root)
     out[#out + 1] = "| Matchers | " .. code(ms) .. " |"
     out[#out + 1] = "| Actions | " .. code(as) .. " |"
     example(out, h.example)
+    local given = {}
+    for _, a in ipairs(h.args) do
+      given[#given + 1] = a.type:find("^gw%.") and a.type ~= "gw.Domain" and a.name .. " = { ... }" or a.name .. ' = "..."'
+    end
+    if h.name ~= "log" and h.name ~= "init" and h.name ~= "fini" and h.name ~= "bounce_in" and h.name ~= "unmet" then
+      out[#out + 1] = string.format('\nIn a test ([env:call](object-test-env.md)):\n\n```text\nlocal verdict, effects = env:call("%s", { %s })' ..
+        '\ngw.test.eq(verdict and verdict.kind, %s)\n```', h.name, table.concat(given, ", "), h.example.text:match("return gw%.([%l_]+)") and
+        '"' .. h.example.text:match("return gw%.([%l_]+)") .. '"' or "nil")
+    elseif h.name == "unmet" then
+      out[#out + 1] = '\nIn a test:\n\n```text\nenv:run_queue()\ngw.test.trace(env, { hook = "unmet", verdict = "reroute" })\n```'
+    end
     page("hook-" .. h.name .. ".md", "Hook " .. h.name, out)
   end
 
@@ -260,7 +271,7 @@ of the configuration. There is none unless you write it.
   list("Rules and handlers", "^%l+s%.md$")
   list("Functions", "^functions%-")
   list("Objects", "^object%-")
-  list("What holds", "^[nf]%l+e?r?%.md$")
+  list("What holds", "^[nf][ea]%l+%.md$")
   page("README.md", "Reference of the policy API", out)
 
   local mk = { "# made by scripts/api/main.lua", "referencedir = $(docdir)/reference", "dist_reference_DATA = \\" }
