@@ -105,6 +105,19 @@ check_gw_names(struct policy_gen *g, const struct proto *f, size_t i)
 	}
 }
 
+/* Does it change the register? */
+static bool
+writes(uint32_t ins, unsigned reg)
+{
+	unsigned op = INS_OP(ins), a = INS_A(ins);
+
+	if (op == OP_CALL || op == OP_TFORCALL || op == OP_VARARG)
+		return reg >= a;
+	return a == reg && (op <= OP_GETUPVAL || (op >= OP_GETTABUP && op <= OP_GETFIELD) ||
+	    (op >= OP_NEWTABLE && op <= OP_SHR) || (op >= OP_UNM && op <= OP_CONCAT) || op == OP_TESTSET ||
+	    op == OP_CLOSURE);
+}
+
 /* ---- Forgotten return ---- */
 
 /* Where the function that was read into register r by instruction i is called; 0: nowhere plain. */
@@ -114,7 +127,8 @@ call_of(const struct proto *f, size_t i, unsigned r)
 	for (i++; i < f->ncode; i++) {
 		if (INS_OP(f->code[i]) == OP_CALL && INS_A(f->code[i]) == r)
 			return i;
-		if (INS_OP(f->code[i]) == OP_CALL && INS_A(f->code[i]) < r)
+		/* returned at once, or the register is something else by now */
+		if ((INS_OP(f->code[i]) == OP_TAILCALL && INS_A(f->code[i]) <= r) || writes(f->code[i], r))
 			return 0;
 	}
 	return 0;
@@ -211,18 +225,6 @@ check_function(struct policy_gen *g, const struct proto *f)
 }
 
 /* ---- Arguments of a handler ---- */
-
-static bool
-writes(uint32_t ins, unsigned reg)
-{
-	unsigned op = INS_OP(ins), a = INS_A(ins);
-
-	if (op == OP_CALL || op == OP_TFORCALL || op == OP_VARARG)
-		return reg >= a;
-	return a == reg && (op <= OP_GETUPVAL || (op >= OP_GETTABUP && op <= OP_GETFIELD) ||
-	    (op >= OP_NEWTABLE && op <= OP_SHR) || (op >= OP_UNM && op <= OP_CONCAT) || op == OP_TESTSET ||
-	    op == OP_CLOSURE);
-}
 
 /* message:subjct(), rcpt.adress: of arguments that the handler leaves as they are. */
 static void
