@@ -64,6 +64,28 @@ has_below(const char *prefix)
 	return false;
 }
 
+/* "gw.log.warn" in the state itself: a library that is not the shipped one may bring more. */
+static bool
+is_registered(lua_State *L, const char *path)
+{
+	int top = lua_gettop(L);
+	bool yes = true;
+
+	luaL_checkstack(L, 8, "check");
+	lua_pushglobaltable(L);
+	for (const char *p = path; yes && p != NULL; p = strchr(p, '.'), p += p != NULL) {
+		if (lua_type(L, -1) == LUA_TTABLE && policy_push_shadow(L, -1))
+			lua_remove(L, -2);
+		yes = lua_type(L, -1) == LUA_TTABLE;
+		if (yes) {
+			lua_pushlstring(L, p, strcspn(p, "."));
+			yes = lua_rawget(L, -2) != LUA_TNIL;
+		}
+	}
+	lua_settop(L, top);
+	return yes;
+}
+
 /* Says so when there is no prefix..word. */
 static void
 check_name(struct policy_gen *g, const struct proto *f, size_t i, const char *what, const char *prefix,
@@ -73,7 +95,7 @@ check_name(struct policy_gen *g, const struct proto *f, size_t i, const char *wh
 	const char *near;
 
 	snprintf(name, sizeof name, "%s%s", prefix, word);
-	if (is_name(name))
+	if (is_name(name) || (strncmp(name, "gw.", 3) == 0 && strchr(name, ':') == NULL && is_registered(g->L, name)))
 		return;
 	near = nearest_below(prefix, word);
 	policy_problem(g, true, "%s:%d: %s has no field '%s'%s%s%s", f->source, f->lines[i], what, word,
