@@ -10,7 +10,8 @@ object "hop" { "A host that mail is about to go to.", class = "gw.Hop", fields =
   { "unmet", "gw.Duties", "Of these, what is not." }, { "relaxed", "string?", "The grant in use." },
   { "seen", "table<string, number>", "What this domain and this host have offered so far, each with the time when it was seen first." },
   { "worse", "table<string, number>", "Of these, what is gone or less than it was, each with the time when that was found out." },
-  { "country", "any", "Not available.", later = true }, { "asn", "any", "Not available.", later = true },
+  { "country", "string?", 'Of the host\'s address, "DE"; nil when unknown, and without `policy.geo`.' },
+  { "asn", "integer?", "The number of the network that the address is in; nil likewise." },
   }, methods = {
   require_tls = { "Adds duties for this hop only.", contexts = "attempt, ehlo",
     args = { { "opts", "table", fields = { { "level", "gw.Level" }, { "reason", "string" } } } } },

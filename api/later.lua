@@ -1,3 +1,3 @@
 -- Names that this version knows and refuses: reading is fine, calling raises.
-later { "table", "http", "sql", "rate", "counter", "cache", "tlsrpt", "dkim", "arc",
-  "geo", "mime", "metric", "audit" }
+later { "tlsrpt", "dkim", "arc",
+  "mime", "metric", "audit" }

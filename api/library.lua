@@ -20,6 +20,14 @@ gw.on("mail", function(session, message)
   end
 end, { name = "office" })]] }
 
+func "gw.geo" { "Country and network of an address, out of the databases that `policy.geo` names.", group = "library", contexts = "everywhere",
+  args = { { "ip", "string" } }, returns = { { "where", "table", '`country` ("DE"), `asn`, `organization`; what is not known is nil.' } },
+  more = "Whose address it is does not prove where the server is.",
+  example = at("attempt", [[
+if hop.host.ip and gw.geo(hop.host.ip).country == "XX" then
+  return gw.hold { reason = "not to that country" }
+end]]) }
+
 func "gw.schema.options" { "What the configuration says in `policy.options`, checked, with the defaults filled in.", group = "library",
   contexts = loading, in_lua = true, args = { { "name", "string" }, { "fields", "table<string, any>", "A spec for each: see policy.md." } },
   returns = { { "options", "table" } }, errors = "raised; all problems together",

@@ -53,6 +53,11 @@ matcher "lua" { "The function, called with the hook's arguments, returns somethi
   args = { { "predicate", "function" } },
   example = when("message", [[gw.match.lua(function(session, message) return #message.recipients > 10 end)]]) }
 
+matcher "auth" { "The client has logged in, or as one of these, with `*` and `?`.", args = words(),
+  example = when("mail", [[gw.match.auth("ann", "*@sales.example")]]) }
+matcher "attachment" { "A part has a file name or is an attachment, or has such a name, with `*` and `?`.", args = words(),
+  example = when("message", [[gw.match.attachment("*.exe", "*.js")]]) }
+
 local owe = { { "opts", "table", fields = { { "level", "gw.Level" }, { "reason", "string", "At most 200 octets." },
   { "waivable?", "boolean", "`TLS-Required: No` may waive it." } } } }
 action "require_tls" { "Adds TLS duties: to the message, at `rcpt` to the recipient, at `attempt` and `ehlo` to the hop.", args = owe,

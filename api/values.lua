@@ -78,6 +78,17 @@ gw.on("connect", function(session)
     return gw.defer { text = "Enough for this hour" }
   end
 end, { name = "seen" })]] }
+object "part" { "A MIME part: see `message:parts()`.", class = "gw.Part", in_lua = true, fields = {
+  { "type", "string", '"text/plain", in small letters.' }, { "charset", "string?" }, { "disposition", "string?", '"attachment", "inline"' },
+  { "filename", "string?", "UTF-8." }, { "size", "integer", "Octets, encoded." }, { "level", "integer", "0 for the message itself." } }, methods = {
+  text = { "The content, decoded; of `text/...` in UTF-8.", args = { { "max?", "integer", "65536; up to 262144." } },
+    returns = { { "text", "string" } } } },
+  example = at("message", [[
+for _, part in ipairs(message:parts()) do
+  if part.type == "text/html" and part:text():find("<script", 1, true) then
+    message:tag("script")
+  end
+end]]) }
 object "matcher" { "What `gw.match` makes.", class = "gw.Matcher", metatable = "gw.matcher", opaque = true }
 object "action" { "What `gw.action` makes.", class = "gw.Action", metatable = "gw.action", opaque = true }
 object "answer" { "An answer of the DNS: a list, and", class = "gw.Answer", plain = true, fields = {

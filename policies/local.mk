@@ -40,6 +40,8 @@ nobase_dist_pkgdata_DATA = \
 	policies/legal_hold/policy.lua \
 	policies/legal_hold/tests/legal_hold_test.lua \
 	policies/maintenance_freeze/README.md \
+	policies/maintenance_freeze/options.d.lua \
+	policies/maintenance_freeze/options.schema.json \
 	policies/maintenance_freeze/policy.lua \
 	policies/maintenance_freeze/tests/maintenance_freeze_test.lua \
 	policies/min_tls13/README.md \
@@ -53,6 +55,8 @@ nobase_dist_pkgdata_DATA = \
 	policies/ndr_backscatter/policy.lua \
 	policies/ndr_backscatter/tests/ndr_backscatter_test.lua \
 	policies/partner_tls/README.md \
+	policies/partner_tls/options.d.lua \
+	policies/partner_tls/options.schema.json \
 	policies/partner_tls/policy.lua \
 	policies/partner_tls/tests/partner_tls_test.lua \
 	policies/partner_tls/tests/partners.csv \

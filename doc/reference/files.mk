@@ -24,6 +24,11 @@ dist_reference_DATA = \
 	doc/reference/hook-tlsrpt.md \
 	doc/reference/hook-init.md \
 	doc/reference/hook-fini.md \
+	doc/reference/object-table.md \
+	doc/reference/object-sql.md \
+	doc/reference/object-rate.md \
+	doc/reference/object-counter.md \
+	doc/reference/object-cache.md \
 	doc/reference/object-session.md \
 	doc/reference/object-session-listener.md \
 	doc/reference/object-session-peer.md \
@@ -58,11 +63,18 @@ dist_reference_DATA = \
 	doc/reference/object-verdict.md \
 	doc/reference/object-error.md \
 	doc/reference/object-kv.md \
+	doc/reference/object-part.md \
 	doc/reference/object-answer.md \
 	doc/reference/object-cidr.md \
 	doc/reference/object-calendar.md \
 	doc/reference/object-template.md \
 	doc/reference/object-auth.md \
+	doc/reference/object-test-env.md \
+	doc/reference/object-test-dns.md \
+	doc/reference/object-test-sts.md \
+	doc/reference/object-test-peer.md \
+	doc/reference/object-test-session.md \
+	doc/reference/object-test-message.md \
 	doc/reference/verdicts.md \
 	doc/reference/matchers.md \
 	doc/reference/actions.md \
@@ -73,7 +85,9 @@ dist_reference_DATA = \
 	doc/reference/functions-dns.md \
 	doc/reference/functions-store.md \
 	doc/reference/functions-sts.md \
+	doc/reference/functions-data.md \
 	doc/reference/functions-library.md \
+	doc/reference/functions-test.md \
 	doc/reference/failure.md \
 	doc/reference/never.md \
 	doc/reference/README.md

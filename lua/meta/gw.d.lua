@@ -24,6 +24,102 @@ end
 ---@alias gw.Act gw.Action|gw.Verdict
 ---@alias gw.Hook "connect"|"helo"|"tls"|"auth"|"mail"|"rcpt"|"data"|"header"|"message"|"bounce_in"|"disconnect"|"route"|"tls_policy"|"attempt"|"ehlo"|"unmet"|"result"|"bounce"|"dsn"|"log"|"tlsrpt"|"init"|"fini"
 
+---A table. `#` is the number of its rows.
+---@class gw.Table
+---@field name string
+---@field version integer How often it was read, from 1.
+---@field hash string SHA-256 of the file.
+local GwTable = {}
+
+---For loops: all rows, as they were when it began.
+---@return fun(): table next
+function GwTable:each() end
+
+---The rows in which a column has this value.
+---@param column string The key, or one in `index`.
+---@param value string|number|boolean|gw.Domain|gw.Address
+---@return table[] rows
+function GwTable:find(column, value) end
+
+---The row with this key, or nil. In a column of type pattern the closest pattern counts.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return table<string, any>? row A copy; asking it for a column that does not exist raises.
+---@return gw.Error? error With sqlite.
+function GwTable:get(key) end
+
+---A database.
+---@class gw.Sql
+---@field name string
+local GwSql = {}
+
+---All rows.
+---@param statement string One that only reads.
+---@param ... any What `?1`, `?2` and so on stand for.
+---@return table[]? rows
+---@return gw.Error? error
+function GwSql:query(statement, ...) end
+
+---The first row, or nil.
+---@param statement string One that only reads.
+---@param ... any What `?1`, `?2` and so on stand for.
+---@return table<string, any>? row
+---@return gw.Error? error
+function GwSql:row(statement, ...) end
+
+---A limit.
+---@class gw.Rate
+---@field name string
+local GwRate = {}
+
+---The key begins anew.
+---@param key string|number|boolean|gw.Domain|gw.Address
+function GwRate:forget(key) end
+
+---How many could be taken.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return integer n
+function GwRate:left(key) end
+
+---Takes n, or nothing.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@param n? integer 1
+---@return boolean? ok
+---@return number? retry_after When not: in how many seconds there would be enough.
+function GwRate:take(key, n) end
+
+---A counter. It begins at 0 with a restart.
+---@class gw.Counter
+---@field name string
+---@field value integer
+local GwCounter = {}
+
+---Adds n, and returns the sum.
+---@param n? integer 1
+---@return integer sum
+function GwCounter:add(n) end
+
+---A cache. `#` is the number of its entries.
+---@class gw.Cache
+---@field name string
+local GwCache = {}
+
+---Removes a key.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return boolean was Was it there?
+function GwCache:delete(key) end
+
+---The value of a key, or nil.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@return any value
+function GwCache:get(key) end
+
+---Keeps a value.
+---@param key string|number|boolean|gw.Domain|gw.Address
+---@param value any What JSON can say, at most 16 KiB.
+---@param opts? { ttl?: gw.Duration }
+---@return boolean done
+function GwCache:set(key, value, opts) end
+
 ---The connection of a client.
 ---@class gw.Session
 ---@field id string As in the log.
@@ -210,6 +306,10 @@ function Message:ignore_tls_required_no(opts) end
 ---@param text string
 function Message:note(text) end
 
+---Its MIME parts: a list of tables of `type`, `charset`, `disposition`, `filename`, `size`, `level` and `text(max)`.
+---@return gw.Part[] parts `parts.truncated`: there is more.
+function Message:parts() end
+
 ---Removes all fields of this name.
 ---@param name string
 function Message:remove_header(name) end
@@ -315,6 +415,8 @@ local Vars = {}
 ---@field relaxed string? The grant in use.
 ---@field seen table<string, number> What this domain and this host have offered so far, each with the time when it was seen first.
 ---@field worse table<string, number> Of these, what is gone or less than it was, each with the time when that was found out.
+---@field country string? Of the host's address, "DE"; nil when unknown, and without `policy.geo`.
+---@field asn integer? The number of the network that the address is in; nil likewise.
 local Hop = {}
 
 ---A line in the log, with the ids of session and message.
@@ -598,6 +700,21 @@ function GwKv:get(key) end
 ---@return gw.Error? error
 function GwKv:set(key, value, opts) end
 
+---A MIME part: see `message:parts()`.
+---@class gw.Part
+---@field type string "text/plain", in small letters.
+---@field charset string?
+---@field disposition string? "attachment", "inline"
+---@field filename string? UTF-8.
+---@field size integer Octets, encoded.
+---@field level integer 0 for the message itself.
+local Part = {}
+
+---The content, decoded; of `text/...` in UTF-8.
+---@param max? integer 65536; up to 262144.
+---@return string text
+function Part:text(max) end
+
 ---What `gw.match` makes.
 ---@class gw.Matcher
 local Matcher = {}
@@ -687,6 +804,173 @@ function Auth:result(message, method) end
 ---@param message gw.Message
 ---@return table results
 function Auth:results(message) end
+
+---What `gw.test.env` makes.
+---@class gw.TestEnv
+---@field dns gw.TestDns
+---@field sts gw.TestSts
+local TestEnv = {}
+
+---Moves the clock.
+---@param by gw.Duration
+function TestEnv:advance(by) end
+
+---One hook alone.
+---@param hook gw.Hook
+---@param args? table
+---@return table? verdict
+---@return table? effects
+function TestEnv:call(hook, args) end
+
+---Warnings and errors.
+---@return table lines
+function TestEnv:log() end
+
+---Notices to senders.
+---@return table[] notices
+function TestEnv:notices() end
+
+---Seconds since 1970.
+---@return number seconds
+function TestEnv:now() end
+
+---A next hop.
+---@param host string
+---@param opts? table
+---@return gw.TestPeer peer
+function TestEnv:peer(host, opts) end
+
+---Delivers what is due.
+function TestEnv:run_queue() end
+
+---A client connects and says EHLO.
+---@param opts? table
+---@return gw.TestSession session
+function TestEnv:session(opts) end
+
+---Every handler call.
+---@return table[] calls
+function TestEnv:trace() end
+
+---What the DNS says in a test.
+---@class gw.TestDns
+local TestDns = {}
+
+---IPv4 addresses.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:a(name, list, opts) end
+
+---IPv6 addresses.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:aaaa(name, list, opts) end
+
+---Another name.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:cname(name, list, opts) end
+
+---It cannot be found out.
+---@param name string
+---@param type string
+---@param how "servfail"|"timeout"|"bogus"
+function TestDns:fail(name, type, how) end
+
+---MX records.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:mx(name, list, opts) end
+
+---There is no such name.
+---@param name string
+---@param opts? table
+function TestDns:nxdomain(name, opts) end
+
+---Names of an address.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:ptr(name, list, opts) end
+
+---TLSA records.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:tlsa(name, list, opts) end
+
+---Texts.
+---@param name string
+---@param list? table
+---@param opts? table `secure`, `ttl`, or `bogus`, `nxdomain`, `servfail`, `timeout`.
+function TestDns:txt(name, list, opts) end
+
+---MTA-STS policies in a test.
+---@class gw.TestSts
+local TestSts = {}
+
+---It is announced and cannot be fetched.
+---@param domain string
+---@param why? string
+function TestSts:fail(domain, why) end
+
+---What a domain publishes.
+---@param domain string
+---@param policy table `mode`, `mx`, `max_age`, `id`.
+function TestSts:policy(domain, policy) end
+
+---A next hop of a test.
+---@class gw.TestPeer
+---@field transcript table[] Transactions: `mail`, `from`, `to`, `data`, `tls`, `complete`.
+---@field connections integer
+---@field ip string
+local TestPeer = {}
+
+---A client of a test.
+---@class gw.TestSession
+---@field reply table
+---@field caps table
+---@field closed boolean
+local TestSession = {}
+
+---Goes away.
+function TestSession:close() end
+
+---Says QUIT.
+function TestSession:quit() end
+
+---Says a line.
+---@param line string
+---@return table reply
+function TestSession:say(line) end
+
+---Sends a message.
+---@param message table `from`, `to`, `headers`, `body`, `raw`, `requiretls`, `params`.
+---@return gw.TestMessage message
+function TestSession:send(message) end
+
+---What became of a message of a test.
+---@class gw.TestMessage
+---@field reply table `code`, `status`, `text`, `stage`.
+---@field state string "queued", "held", "refused", "delivered", "failed", "expired", "discarded"
+---@field held boolean
+---@field queued boolean
+---@field duties string[]
+---@field tags string[]
+---@field vars table
+---@field recipients table
+---@field records table[] Its evidence.
+---@field hold_reason string?
+local TestMessage = {}
+
+---A field as it is in the queue.
+---@param name string
+---@return string? value
+function TestMessage:header(name) end
 
 ---@class gw.verdict.Accept: gw.Verdict
 ---@class gw.verdict.Reject: gw.Verdict
@@ -959,6 +1243,16 @@ function gw.match.time(opts) end
 ---@return gw.Matcher matcher
 function gw.match.lua(predicate) end
 
+---The client has logged in, or as one of these, with `*` and `?`.
+---@param ... gw.Words
+---@return gw.Matcher matcher
+function gw.match.auth(...) end
+
+---A part has a file name or is an attachment, or has such a name, with `*` and `?`.
+---@param ... gw.Words
+---@return gw.Matcher matcher
+function gw.match.attachment(...) end
+
 gw.action = {}
 
 ---Adds TLS duties: to the message, at `rcpt` to the recipient, at `attempt` and `ehlo` to the hop.
@@ -1206,10 +1500,46 @@ gw.sts = {}
 ---@return gw.Error? error
 function gw.sts.get(domain) end
 
+---A data table of the configuration.
+---@param name string In `tables`.
+---@return gw.Table table
+function gw.table(name) end
+
+---A SQLite database of the configuration. It is only read.
+---@param name string In `databases`.
+---@return gw.Sql sql
+function gw.sql(name) end
+
+---A request to a server that the configuration lists, over HTTPS. No redirect is followed.
+---@param request { url: string, method?: string, headers?: table<string, string>, body?: string, timeout?: gw.Duration, max?: integer }
+---@return table? answer `status`, `headers` (names in small letters), `body`.
+---@return gw.Error? error
+function gw.http(request) end
+
+---A limit for each key.
+---@param opts { name: string, limit: string, scope?: "node"|"worker", kind?: "bucket"|"window", keys?: integer }
+---@return gw.Rate rate
+function gw.rate(opts) end
+
+---A counter of the node, which is also a metric.
+---@param name string
+---@return gw.Counter counter
+function gw.counter(name) end
+
+---Values that a worker keeps; a reload keeps them if name and schema are the same.
+---@param opts { name: string, schema?: string|integer, capacity?: integer, ttl?: gw.Duration }
+---@return gw.Cache cache
+function gw.cache(opts) end
+
 ---A set of networks, or a map from networks to values.
 ---@param networks table `{ "10.0.0.0/8" }`, or `{ ["10.0.0.0/8"] = "office" }`; at most 100,000.
 ---@return gw.Cidr cidr
 function gw.cidr(networks) end
+
+---Country and network of an address, out of the databases that `policy.geo` names.
+---@param ip string
+---@return table? where `country` ("DE"), `asn`, `organization`; what is not known is nil.
+function gw.geo(ip) end
 
 gw.schema = {}
 
@@ -1309,6 +1639,76 @@ function gw.redact.hosts(text, domains, with) end
 ---@param opts { trust: string[] }
 ---@return gw.AuthResults auth
 function gw.auth(opts) end
+
+gw.test = {}
+
+---Tests that belong together.
+---@param name string
+---@param f function
+function gw.test.describe(name, f) end
+
+---One test. It has the file to itself: all of the file runs anew for it.
+---@param name string
+---@param f function
+function gw.test.it(name, f) end
+
+---Equal; tables by content.
+---@param got any
+---@param expected any
+function gw.test.eq(got, expected) end
+
+---Not equal.
+---@param got any
+---@param other any
+function gw.test.ne(got, other) end
+
+---Each is an element or key, or part of a text.
+---@param got any
+---@param list any
+function gw.test.has(got, list) end
+
+---None is.
+---@param got any
+---@param list any
+function gw.test.lacks(got, list) end
+
+---The text has this Lua pattern.
+---@param text string
+---@param pattern string
+function gw.test.match(text, pattern) end
+
+---It has not.
+---@param text string
+---@param pattern string
+function gw.test.nomatch(text, pattern) end
+
+---Something true.
+---@param value any
+function gw.test.ok(value) end
+
+---Fails the test.
+---@param text string
+function gw.test.fail(text) end
+
+---The function raises, with this pattern in the error.
+---@param f function
+---@param pattern? string
+function gw.test.raises(f, pattern) end
+
+---Some handler did that.
+---@param env gw.TestEnv
+---@param fields table `hook`, `handler`, `verdict`, `reason`, `status`, `text`, `where`, `level`.
+function gw.test.trace(env, fields) end
+
+---No handler did that.
+---@param env gw.TestEnv
+---@param fields table `hook`, `handler`, `verdict`, `reason`, `status`, `text`, `where`, `level`.
+function gw.test.notrace(env, fields) end
+
+---A gateway and the world around it: clients, DNS, MTA-STS, next hops, a clock. One at a time.
+---@param opts? { bundle?: string, now?: string, config?: table, seed?: integer }
+---@return gw.TestEnv env
+function gw.test.env(opts) end
 
 gw.action.reject = gw.reject
 gw.action.defer = gw.defer

@@ -11,14 +11,12 @@ local options = gw.schema.options("rate_by_dept", {
 
 local people = options.table ~= "" and gw.table(options.table) or nil
 
--- All workers count together. The window begins with the first one and is empty again when it is over.
-local kv = gw.kv "rate_by_dept"
-
+-- All workers share a limit. Its name says what it is: a reload with the same limit goes on counting.
 local function limiters(what, limits)
   local out = {}
   for dept, limit in gw.sorted_pairs(limits) do
-    local n, time = limit:match("^(%d+)/(.*)$")
-    out[dept] = { key = what .. " " .. dept, n = tonumber(n), window = gw.schema.seconds(time) }
+    local name = ("rate_by_dept.%s.%s"):format(what, (dept:lower():gsub("[^a-z0-9_-]", "_")))
+    out[dept] = gw.rate { name = name:sub(1, 63), limit = limit, scope = "node" }
   end
   return out
 end
@@ -43,12 +41,9 @@ local function take(limits, message)
   local dept = not message.from.is_null and dept_of(message.from)
   local limiter = dept and limits[dept]
   if not limiter then return end
-  local n, err = kv:add(limiter.key, 1, { ttl = limiter.window })
-  if err then
-    return gw.defer { text = "Cannot count just now, try later", reason = tostring(err) }
-  end
-  if n > limiter.n then
-    return gw.defer { status = "4.7.1", text = options.text, reason = ("%s has used up its %d"):format(limiter.key, limiter.n) }
+  local ok, after = limiter:take(dept)
+  if not ok then
+    return gw.defer { status = "4.7.1", text = options.text, reason = ("%s has used up its share, more in %d s"):format(dept, math.ceil(after)) }
   end
 end
 

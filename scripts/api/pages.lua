@@ -39,7 +39,9 @@ return function(spec, write, root)
   local function example(out, e)
     if e == nil then return end
     out[#out + 1] = ""
-    if e.hook then
+    if e.is_test then
+      out[#out + 1] = "```text\n" .. e.text .. "\n```"
+    elseif e.hook then
       out[#out + 1] = "```lua fragment " .. e.hook .. "\n" .. e.text .. "\n```"
     else
       out[#out + 1] = "```lua policy\n" .. e.text .. "\n```"
@@ -105,6 +107,17 @@ return function(spec, write, root)
     out[#out + 1] = "| Matchers | " .. code(ms) .. " |"
     out[#out + 1] = "| Actions | " .. code(as) .. " |"
     example(out, h.example)
+    local given = {}
+    for _, a in ipairs(h.args) do
+      given[#given + 1] = a.type:find("^gw%.") and a.type ~= "gw.Domain" and a.name .. " = { ... }" or a.name .. ' = "..."'
+    end
+    if h.name ~= "log" and h.name ~= "init" and h.name ~= "fini" and h.name ~= "bounce_in" and h.name ~= "unmet" then
+      out[#out + 1] = string.format('\nIn a test ([env:call](object-test-env.md)):\n\n```text\nlocal verdict, effects = env:call("%s", { %s })' ..
+        '\ngw.test.eq(verdict and verdict.kind, %s)\n```', h.name, table.concat(given, ", "), h.example.text:match("return gw%.([%l_]+)") and
+        '"' .. h.example.text:match("return gw%.([%l_]+)") .. '"' or "nil")
+    elseif h.name == "unmet" then
+      out[#out + 1] = '\nIn a test:\n\n```text\nenv:run_queue()\ngw.test.trace(env, { hook = "unmet", verdict = "reroute" })\n```'
+    end
     page("hook-" .. h.name .. ".md", "Hook " .. h.name, out)
   end
 
@@ -152,7 +165,7 @@ return function(spec, write, root)
   group("matchers.md", "Matchers", "Conditions for `when`. Where a matcher takes texts, it takes one, several, a list, or a `gw.set`.", spec.matchers)
   group("actions.md", "Actions", "What `act` of a rule does. Verdicts may stand there as well: " .. code(spec.verdict_acts) .. ".", spec.actions)
   local titles = { registration = "Registration", values = "Values, the clock, JSON", log = "The log", waiting = "Waiting",
-    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", library = "The shipped library" }
+    dns = "DNS", store = "Values that workers share", sts = "MTA-STS", data = "Tables, databases, limits, caches", library = "The shipped library", test = "Tests" }
   local groups, order = {}, {}
   for _, f in ipairs(spec.functions) do
     if groups[f.group] == nil then
@@ -258,7 +271,7 @@ of the configuration. There is none unless you write it.
   list("Rules and handlers", "^%l+s%.md$")
   list("Functions", "^functions%-")
   list("Objects", "^object%-")
-  list("What holds", "^[nf]%l+e?r?%.md$")
+  list("What holds", "^[nf][ea]%l+%.md$")
   page("README.md", "Reference of the policy API", out)
 
   local mk = { "# made by scripts/api/main.lua", "referencedir = $(docdir)/reference", "dist_reference_DATA = \\" }

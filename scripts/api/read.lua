@@ -236,6 +236,7 @@ function M.read(root, files)
   env.file = function(text) return { text = text } end
   env.body = function(text) return { text = text } end
   env.at = function(hook, text) return { hook = hook, text = text } end
+  env.testing = function(text) return { text = text, is_test = true } end
   env.when = function(hook, text)
     return { text = string.format('gw.rule {\n  name = "example", at = "%s",\n  when = %s,\n  act = gw.action.note "it matches",\n}',
       hook, text) }

@@ -228,7 +228,7 @@ may_begin(const struct net_conn *c)
 }
 
 static bool
-stage_begin(struct net_conn *c, const struct tls_want *want)
+stage_begin(struct net_conn *c, struct tls_client *client, const struct tls_want *want)
 {
 	struct net_tls *t;
 	struct err err = { "" };
@@ -238,6 +238,11 @@ stage_begin(struct net_conn *c, const struct tls_want *want)
 	t = xcalloc(1, sizeof *t);
 	t->is_staged = t->has_info = true;
 	t->stage_failed = conn_stage->handshake(conn_stage->owner, &c->peer, want, &t->info, &err) != 0;
+	if (!t->stage_failed && client != NULL && t->info.version != NULL && tls_client_needs_13(client) &&
+	    strcmp(t->info.version, "TLSv1.3") != 0) {
+		t->stage_failed = true;
+		err_set(&err, "unsupported protocol (%s)", t->info.version);
+	}
 	snprintf(t->verify_error, sizeof t->verify_error, "%.250s", err.text);
 	return begin(c, t);
 }
@@ -249,7 +254,7 @@ net_start_tls_server(struct net_conn *c, struct tls_server *server)
 	SSL *ssl;
 
 	if (conn_stage != NULL)
-		return stage_begin(c, NULL);
+		return stage_begin(c, NULL, NULL);
 	if (!may_begin(c) || (ssl = tls_server_ssl(server)) == NULL)
 		return false;
 	t = xcalloc(1, sizeof *t);
@@ -279,7 +284,7 @@ net_start_tls_client(struct net_conn *c, struct tls_client *client, const struct
 	if (want == NULL)
 		want = &nothing;
 	if (conn_stage != NULL)
-		return stage_begin(c, want);
+		return stage_begin(c, client, want);
 	if (!may_begin(c) || (ssl = tls_client_ssl(client, want)) == NULL)
 		return false;
 	t = xcalloc(1, sizeof *t);

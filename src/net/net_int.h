@@ -125,6 +125,7 @@ void conn_tls_free(struct net_tls *t);
 /* tls_server.c, tls_client.c */
 SSL *tls_server_ssl(struct tls_server *t);
 SSL *tls_client_ssl(struct tls_client *t, const struct tls_want *want);
+bool tls_client_needs_13(const struct tls_client *t);
 /* Options and the cipher list that both sides share (N-09 to N-12). */
 bool tls_common(SSL_CTX *ctx, const char *min_version, struct err *err);
 void tls_err(struct err *err, const char *what);	/* "what: OpenSSL's reason" */

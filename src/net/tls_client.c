@@ -54,6 +54,12 @@ fail:
 	return NULL;
 }
 
+bool
+tls_client_needs_13(const struct tls_client *t)
+{
+	return SSL_CTX_get_min_proto_version(t->ctx) == TLS1_3_VERSION;
+}
+
 struct tls_client *
 tls_client_ref(struct tls_client *t)
 {

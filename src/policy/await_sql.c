@@ -272,20 +272,15 @@ sql_row(lua_State *L)
 	return ask(L, "sql:row", SQL_ONE_ROW);
 }
 
-/* Upvalue: the methods. */
-static int
-sql_index(lua_State *L)
+static bool
+sql_field(lua_State *L, const char *key)
 {
-	static const char *const names[] = { "query", "row", "name", NULL };
 	const struct lua_sql *u = luaL_checkudata(L, 1, SQL_MT);
-	const char *key = luaL_checkstring(L, 2);
 
-	if (lua_getfield(L, lua_upvalueindex(1), key) != LUA_TNIL)
-		return 1;
 	if (strcmp(key, "name") != 0)
-		return policy_unknown_field(L, "gw.sql", key, names);
+		return false;
 	lua_pushstring(L, u->db->name);
-	return 1;
+	return true;
 }
 
 static int
@@ -317,11 +312,11 @@ policy_sql_open(lua_State *L)
 {
 	static const luaL_Reg meta[] = { { NULL, NULL } };
 	static const luaL_Reg fns[] = { { "query", sql_query }, { "row", sql_row }, { NULL, NULL } };
+	static const char *const fields[] = { "name", NULL };
+	static const struct policy_type type = { "gw.sql", fns, sql_field, fields };
 
 	policy_newmetatable(L, SQL_MT, meta);
-	luaL_newlib(L, fns);
-	lua_pushcclosure(L, sql_index, 1);
-	lua_setfield(L, -2, "__index");
+	policy_type_members(L, &type);
 	lua_pop(L, 1);
 	lua_pushcfunction(L, gw_sql);
 	lua_setfield(L, -2, "sql");

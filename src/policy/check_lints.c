@@ -64,6 +64,28 @@ has_below(const char *prefix)
 	return false;
 }
 
+/* "gw.log.warn" in the state itself: a library that is not the shipped one may bring more. */
+static bool
+is_registered(lua_State *L, const char *path)
+{
+	int top = lua_gettop(L);
+	bool yes = true;
+
+	luaL_checkstack(L, 8, "check");
+	lua_pushglobaltable(L);
+	for (const char *p = path; yes && p != NULL; p = strchr(p, '.'), p += p != NULL) {
+		if (lua_type(L, -1) == LUA_TTABLE && policy_push_shadow(L, -1))
+			lua_remove(L, -2);
+		yes = lua_type(L, -1) == LUA_TTABLE;
+		if (yes) {
+			lua_pushlstring(L, p, strcspn(p, "."));
+			yes = lua_rawget(L, -2) != LUA_TNIL;
+		}
+	}
+	lua_settop(L, top);
+	return yes;
+}
+
 /* Says so when there is no prefix..word. */
 static void
 check_name(struct policy_gen *g, const struct proto *f, size_t i, const char *what, const char *prefix,
@@ -73,7 +95,7 @@ check_name(struct policy_gen *g, const struct proto *f, size_t i, const char *wh
 	const char *near;
 
 	snprintf(name, sizeof name, "%s%s", prefix, word);
-	if (is_name(name))
+	if (is_name(name) || (strncmp(name, "gw.", 3) == 0 && strchr(name, ':') == NULL && is_registered(g->L, name)))
 		return;
 	near = nearest_below(prefix, word);
 	policy_problem(g, true, "%s:%d: %s has no field '%s'%s%s%s", f->source, f->lines[i], what, word,
@@ -105,6 +127,19 @@ check_gw_names(struct policy_gen *g, const struct proto *f, size_t i)
 	}
 }
 
+/* Does it change the register? */
+static bool
+writes(uint32_t ins, unsigned reg)
+{
+	unsigned op = INS_OP(ins), a = INS_A(ins);
+
+	if (op == OP_CALL || op == OP_TFORCALL || op == OP_VARARG)
+		return reg >= a;
+	return a == reg && (op <= OP_GETUPVAL || (op >= OP_GETTABUP && op <= OP_GETFIELD) ||
+	    (op >= OP_NEWTABLE && op <= OP_SHR) || (op >= OP_UNM && op <= OP_CONCAT) || op == OP_TESTSET ||
+	    op == OP_CLOSURE);
+}
+
 /* ---- Forgotten return ---- */
 
 /* Where the function that was read into register r by instruction i is called; 0: nowhere plain. */
@@ -114,7 +149,8 @@ call_of(const struct proto *f, size_t i, unsigned r)
 	for (i++; i < f->ncode; i++) {
 		if (INS_OP(f->code[i]) == OP_CALL && INS_A(f->code[i]) == r)
 			return i;
-		if (INS_OP(f->code[i]) == OP_CALL && INS_A(f->code[i]) < r)
+		/* returned at once, or the register is something else by now */
+		if ((INS_OP(f->code[i]) == OP_TAILCALL && INS_A(f->code[i]) <= r) || writes(f->code[i], r))
 			return 0;
 	}
 	return 0;
@@ -211,18 +247,6 @@ check_function(struct policy_gen *g, const struct proto *f)
 }
 
 /* ---- Arguments of a handler ---- */
-
-static bool
-writes(uint32_t ins, unsigned reg)
-{
-	unsigned op = INS_OP(ins), a = INS_A(ins);
-
-	if (op == OP_CALL || op == OP_TFORCALL || op == OP_VARARG)
-		return reg >= a;
-	return a == reg && (op <= OP_GETUPVAL || (op >= OP_GETTABUP && op <= OP_GETFIELD) ||
-	    (op >= OP_NEWTABLE && op <= OP_SHR) || (op >= OP_UNM && op <= OP_CONCAT) || op == OP_TESTSET ||
-	    op == OP_CLOSURE);
-}
 
 /* message:subjct(), rcpt.adress: of arguments that the handler leaves as they are. */
 static void

@@ -75,7 +75,7 @@ TESTS += tests/unit/test_policy_lib
 tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c tests/unit/policy_fixture.h tests/unit/unit.h
 tests_unit_test_policy_lib_LDADD = $(UNIT_LIBS)
 EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua \
-	tests/unit/lib/geo.lua tests/unit/lib/country.mmdb tests/unit/lib/asn.mmdb tests/unit/lib/make_mmdb.py \
+	tests/unit/lib/geo.lua tests/unit/lib/parts.lua tests/unit/lib/country.mmdb tests/unit/lib/asn.mmdb tests/unit/lib/make_mmdb.py \
 	tests/unit/lib/redact.lua tests/unit/lib/schema.lua tests/unit/lib/template.lua
 check_PROGRAMS += tests/unit/test_policy_data
 TESTS += tests/unit/test_policy_data

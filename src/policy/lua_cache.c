@@ -219,20 +219,15 @@ cache_gc(lua_State *L)
 	return 0;
 }
 
-/* Upvalue: the methods. */
-static int
-cache_index(lua_State *L)
+static bool
+cache_field(lua_State *L, const char *key)
 {
-	static const char *const names[] = { "get", "set", "delete", "name", NULL };
 	const struct lua_cache *u = luaL_checkudata(L, 1, CACHE_MT);
-	const char *key = luaL_checkstring(L, 2);
 
-	if (lua_getfield(L, lua_upvalueindex(1), key) != LUA_TNIL)
-		return 1;
 	if (strcmp(key, "name") != 0)
-		return policy_unknown_field(L, "gw.cache", key, names);
+		return false;
 	lua_pushstring(L, u->c->name);
-	return 1;
+	return true;
 }
 
 static int
@@ -272,11 +267,11 @@ policy_cache_open(lua_State *L)
 	static const luaL_Reg meta[] = { { "__gc", cache_gc }, { "__len", cache_len }, { NULL, NULL } };
 	static const luaL_Reg fns[] = { { "get", cache_lua_get }, { "set", cache_lua_set },
 		{ "delete", cache_lua_delete }, { NULL, NULL } };
+	static const char *const fields[] = { "name", NULL };
+	static const struct policy_type type = { "gw.cache", fns, cache_field, fields };
 
 	policy_newmetatable(L, CACHE_MT, meta);
-	luaL_newlib(L, fns);
-	lua_pushcclosure(L, cache_index, 1);
-	lua_setfield(L, -2, "__index");
+	policy_type_members(L, &type);
 	lua_pop(L, 1);
 	lua_pushcfunction(L, gw_cache);
 	lua_setfield(L, -2, "cache");

@@ -116,20 +116,15 @@ rate_gc(lua_State *L)
 	return 0;
 }
 
-/* Upvalue: the methods. */
-static int
-rate_index(lua_State *L)
+static bool
+rate_field(lua_State *L, const char *key)
 {
-	static const char *const names[] = { "take", "left", "forget", "name", NULL };
 	const struct lua_rate *u = luaL_checkudata(L, 1, RATE_MT);
-	const char *key = luaL_checkstring(L, 2);
 
-	if (lua_getfield(L, lua_upvalueindex(1), key) != LUA_TNIL)
-		return 1;
 	if (strcmp(key, "name") != 0)
-		return policy_unknown_field(L, "gw.rate", key, names);
+		return false;
 	lua_pushstring(L, u->conf.name);
-	return 1;
+	return true;
 }
 
 static int
@@ -205,23 +200,18 @@ counter_gc(lua_State *L)
 	return 0;
 }
 
-/* Upvalue: the methods. */
-static int
-counter_index(lua_State *L)
+static bool
+counter_field(lua_State *L, const char *key)
 {
-	static const char *const names[] = { "add", "name", "value", NULL };
 	const struct lua_counter *u = luaL_checkudata(L, 1, COUNTER_MT);
-	const char *key = luaL_checkstring(L, 2);
 
-	if (lua_getfield(L, lua_upvalueindex(1), key) != LUA_TNIL)
-		return 1;
 	if (strcmp(key, "name") == 0)
 		lua_pushstring(L, u->name);
 	else if (strcmp(key, "value") == 0)
 		lua_pushinteger(L, (lua_Integer)counter_add(u->c, 0));
 	else
-		return policy_unknown_field(L, "gw.counter", key, names);
-	return 1;
+		return false;
+	return true;
 }
 
 static int
@@ -243,17 +233,6 @@ gw_counter(lua_State *L)
 	return 1;
 }
 
-static void
-make_class(lua_State *L, const char *mt, const luaL_Reg *meta, const luaL_Reg *fns, lua_CFunction index)
-{
-	policy_newmetatable(L, mt, meta);
-	lua_newtable(L);
-	luaL_setfuncs(L, fns, 0);
-	lua_pushcclosure(L, index, 1);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
-}
-
 void
 policy_rate_open(lua_State *L)
 {
@@ -262,9 +241,16 @@ policy_rate_open(lua_State *L)
 		{ "forget", rate_lua_forget }, { NULL, NULL } };
 	static const luaL_Reg counter_meta[] = { { "__gc", counter_gc }, { NULL, NULL } };
 	static const luaL_Reg counter_fns[] = { { "add", counter_lua_add }, { NULL, NULL } };
+	static const char *const rate_fields[] = { "name", NULL }, *const counter_fields[] = { "name", "value", NULL };
+	static const struct policy_type rate_type = { "gw.rate", rate_fns, rate_field, rate_fields };
+	static const struct policy_type counter_type = { "gw.counter", counter_fns, counter_field, counter_fields };
 
-	make_class(L, RATE_MT, rate_meta, rate_fns, rate_index);
-	make_class(L, COUNTER_MT, counter_meta, counter_fns, counter_index);
+	policy_newmetatable(L, RATE_MT, rate_meta);
+	policy_type_members(L, &rate_type);
+	lua_pop(L, 1);
+	policy_newmetatable(L, COUNTER_MT, counter_meta);
+	policy_type_members(L, &counter_type);
+	lua_pop(L, 1);
 	lua_pushcfunction(L, gw_rate);
 	lua_setfield(L, -2, "rate");
 	lua_pushcfunction(L, gw_counter);

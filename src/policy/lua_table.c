@@ -277,16 +277,11 @@ table_len(lua_State *L)
 	return 1;
 }
 
-/* Upvalue: the methods. */
-static int
-table_index(lua_State *L)
+static bool
+table_field(lua_State *L, const char *key)
 {
-	static const char *const names[] = { "get", "find", "each", "name", "version", "hash", NULL };
 	struct lua_table *u = luaL_checkudata(L, 1, TABLE_MT);
-	const char *key = luaL_checkstring(L, 2);
 
-	if (lua_getfield(L, lua_upvalueindex(1), key) != LUA_TNIL)
-		return 1;
 	if (strcmp(key, "name") == 0)
 		lua_pushstring(L, table_conf(u->t)->name);
 	else if (strcmp(key, "version") == 0)
@@ -294,8 +289,8 @@ table_index(lua_State *L)
 	else if (strcmp(key, "hash") == 0)
 		lua_pushstring(L, rows_hash(all_rows(L, u)));
 	else
-		return policy_unknown_field(L, "gw.table", key, names);
-	return 1;
+		return false;
+	return true;
 }
 
 static int
@@ -354,13 +349,13 @@ policy_table_open(lua_State *L)
 	static const luaL_Reg fns[] = {
 		{ "get", table_get }, { "find", table_find }, { "each", table_each }, { NULL, NULL },
 	};
+	static const char *const fields[] = { "name", "version", "hash", NULL };
+	static const struct policy_type type = { "gw.table", fns, table_field, fields };
 
 	policy_newmetatable(L, ITER_MT, iter_meta);
 	lua_pop(L, 1);
 	policy_newmetatable(L, TABLE_MT, meta);
-	luaL_newlib(L, fns);
-	lua_pushcclosure(L, table_index, 1);
-	lua_setfield(L, -2, "__index");
+	policy_type_members(L, &type);
 	lua_pop(L, 1);
 	lua_pushcfunction(L, gw_table);
 	lua_setfield(L, -2, "table");

@@ -269,7 +269,6 @@ static const struct {
 } later[] = {
 	{ "tlsrpt", "TLS reports are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
-	{ "geo", "GeoIP data is" },
 	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
 };
 

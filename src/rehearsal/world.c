@@ -98,13 +98,14 @@ world_set_reception(struct world *w, uint64_t sid, struct reception *r)
 	w->reception = r;
 }
 
-/* Warnings and errors alone: what a test's author wants to see. Threads of the store write here, too. */
+/* Warnings, errors and what the policy itself says: what a test's author wants to see. Threads of the store
+ * write here, too. */
 static void
 on_log(void *arg, const char *line)
 {
 	struct world *w = arg;
 
-	if (strstr(line, " warn ") == NULL && strstr(line, " error ") == NULL)
+	if (strstr(line, " warn ") == NULL && strstr(line, " error ") == NULL && strstr(line, " policy says ") == NULL)
 		return;
 	pthread_mutex_lock(&w->log_lock);
 	if (w->log.len > 0)

@@ -200,6 +200,8 @@ class Web:
                 elif self.path.startswith("/api/none"):
                     out, status = b"", 404
                 self.send_response(status)
+                if self.path.startswith("/api/echo"):
+                    self.send_header("Content-Type", "application/json")
                 self.send_header("X-Two", "a")
                 self.send_header("x-two", "b")
                 self.send_header("Location", "https://hr.acme.example/secret")
@@ -250,7 +252,7 @@ local asks = {
   off = { url = "https://hr.acme.example/secret" }, up = { url = url .. "../secret" }, port = { url = "https://cmdb.acme.example/api/" },
   dots = { url = url .. "%%2e%%2e/secret" }, plain = { url = "http://cmdb.acme.example/api/" }, user = { url = "https://a:b@cmdb.acme.example/api/" },
   wrong = { url = "https://wrong.acme.example:%d/api/echo" }, gone = { url = "https://gone.acme.example/" },
-  split = { url = url, headers = { ["X-A"] = "b\r\nX-C: d" } }, host = { url = url, headers = { Host = "x" } },
+  split = { url = url, headers = { ["X-A"] = "b\\r\\nX-C: d" } }, host = { url = url, headers = { Host = "x" } },
 }
 gw.on("mail", function(session, message)
   local at = message.from.localpart
@@ -258,7 +260,13 @@ gw.on("mail", function(session, message)
   local ok, r, err = pcall(gw.http, asks[at])
   if not ok then return gw.reject { text = "raised" } end
   if err then return gw.reject { text = err.kind .. " " .. tostring(err.temporary) } end
-  gw.log.info("answer of " .. at, { body = #r.body < 2000 and r.body or "long" })
+  if r.headers["content-type"] == "application/json" then
+    local e = gw.json.decode(r.body)
+    local h = e.headers
+    local function field(name) return rawequal(h[name], nil) and "-" or h[name] end
+    return gw.reject { text = table.concat({ r.status, e.method, e.path, e.body, field "x-key", field "authorization",
+      field "user-agent", field "content-type", field "content-length" }, " ") }
+  end
   return gw.reject { text = r.status .. " " .. #r.body .. " " .. r.headers["x-two"] .. " " .. tostring(r.headers.location) }
 end, { name = "http", wall = "20s" })
 """
@@ -275,31 +283,15 @@ def https_servers(t):
         url, f"https://wrong.acme.example:{other.port}", "https://gone.acme.example/"]}}}
     gw = t.gateway(policy=HTTP % (web.port, other.port), over=over)
     location = "https://hr.acme.example/secret"
-    for at, want in (("get", None), ("post", None), ("put", None), ("head", f"200 0 a, b {location}"),
+    for at, want in (("get", "200 GET /api/echo?a=b%20c  k Bearer t sallyport - -"),
+                     ("post", '200 POST /api/echo {"a":1} - - sallyport application/json 7'),
+                     ("put", "200 PUT /api/echo  - - sallyport - 0"), ("head", f"200 0 a, b {location}"),
                      ("big", f"200 70000 a, b {location}"), ("none", f"404 0 a, b {location}"),
                      ("moved", f"302 70000 a, b {location}"), ("small", "limit false"), ("late", "timeout true"),
                      ("off", "refused false"), ("up", "refused false"), ("port", "refused false"),
                      ("dots", "raised"), ("plain", "raised"), ("user", "raised"), ("wrong", "tls true"),
                      ("gone", "nxdomain false"), ("split", "raised"), ("host", "raised")):
-        said = says(t, gw, f"{at}@client.example")
-        if want is not None:
-            t.eq(said, want, at)
-            continue
-        t.has(said, "200 ", at)
-    echo = {}
-    for line in gw.log_lines("answer of"):
-        body = re.search(r'answer of (\w+).*?(\{.*\})"', line)
-        if body is not None:
-            echo[body.group(1)] = body.group(2).replace('\\', "")
-    t.has(echo["get"], '"path": "/api/echo?a=b%20c"', "get")
-    t.has(echo["get"], '"x-key": "k"', "get")
-    t.has(echo["get"], '"authorization": "Bearer t"', "get")
-    t.has(echo["get"], '"user-agent": "sallyport"', "get")
-    t.has(echo["post"], '"method": "POST"', "post")
-    t.has(echo["post"], '"body": "{"a":1}"', "post")
-    t.has(echo["post"], '"content-type": "application/json"', "post")
-    t.has(echo["put"], '"content-length": "0"', "put")
-    t.lacks(echo["put"], "content-type", "put")
+        t.eq(says(t, gw, f"{at}@client.example"), want, at)
     # Nobody waits for the handler any more: the client leaves, and the gateway stops.
     while web.waiting.acquire(blocking=False):
         pass

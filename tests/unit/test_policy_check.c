@@ -14,6 +14,9 @@ static const struct {
 	  "policy.lua:2: the verdict of gw.defer is thrown away" },
 	{ "forgotten return among arguments", MSG("gw.reject { text = tostring(message.size or 0) }"), "is thrown away" },
 	{ "returned", MSG("if message.size then return gw.reject { text = 'no' } end"), NULL },
+	{ "returned, and another call behind it", MSG("if message.size then return gw.reject { text = 'no' } end\nmessage:note('x')\n"
+	  "local s = message:subject()\nmessage:tag(s or 'x')"), NULL },
+	{ "one of two", MSG("local v = message.size and gw.reject {} or gw.hold {}\nmessage:note('x')\nreturn v"), NULL },
 	{ "kept and returned", MSG("local v = gw.reject { text = 'no' }\nreturn v"), NULL },
 	{ "passed on", "local function say(v) return v end\n" MSG("return say(gw.reject { text = 'no' })"), NULL },
 

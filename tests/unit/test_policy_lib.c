@@ -96,6 +96,30 @@ START_TEST(geo)
 }
 END_TEST
 
+START_TEST(parts)
+{
+	static const char message[] = "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n"
+	    "Content-Type: text/csv; charset=ISO-8859-15\r\nContent-Disposition: attachment; filename=cards.csv\r\n"
+	    "Content-Transfer-Encoding: base64\r\n\r\nY2Fm6Q==\r\n--b--\r\n";
+	struct fix f;
+	struct world w;
+	struct verdict v;
+	char *text = read_text("parts");
+	size_t header = (size_t)(strstr(message, "\r\n\r\n") + 4 - message);
+
+	fix_load(&f, text);
+	world_init(&w);
+	content_unref(w.msg->content);
+	w.msg->content = content_from_memory(xstrdup(message), sizeof message - 1, header);
+	fix_call(&f, HOOK_MESSAGE, &w, &v);
+	ck_assert_msg(v.kind == VERDICT_NONE && !v.is_error, "%s", fix_log);
+	verdict_fini(&v);
+	world_fini(&w, f.g);
+	fix_fini(&f);
+	free(text);
+}
+END_TEST
+
 /* What does not load, and what is said of it. */
 static const struct load_case {
 	const char *name, *options, *text, *words;
@@ -166,5 +190,6 @@ UNIT_MAIN("policy_lib",
 	tcase_add_loop_test(tc, module, 0, NELEMS(modules));
 	tcase_add_loop_test(tc, load_error, 0, NELEMS(loads));
 	tcase_add_test(tc, geo);
+	tcase_add_test(tc, parts);
 	tcase_add_test(tc, options_text);
 )
