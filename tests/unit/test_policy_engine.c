@@ -252,7 +252,7 @@ static const struct load_case {
 	{ "random", "math.random(5)", "gw.random: not while" },
 	{ "network", "gw.dns.mx('x.example')", "gw.dns.mx: not while" },
 	{ "tables", "gw.table 'partners'", "gw.table: the configuration has no table 'partners'" },
-	{ "http", "gw.http {}", "gw.http: HTTP requests are not available in this version" },
+	{ "http", "gw.http { url = 'https://x.example/' }", "gw.http: not while the policy is being loaded" },
 	{ "no module", "require 'no.such'", "there is no module 'no.such'" },
 	{ "module cycle", "require 'cycle'", "module 'cycle' requires itself" },
 	{ "module error", "require 'broken'", "lua/broken.lua:2: broken on purpose" },
