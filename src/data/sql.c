@@ -36,6 +36,7 @@ struct conn {
 	struct stmt stmts[STMTS];
 	uint64_t used;
 	struct sql_query *q;		/* which runs now */
+	bool was_denied;		/* something, to the statement that is being prepared */
 };
 struct conns {
 	struct conn v[CONNS];
@@ -97,6 +98,13 @@ conns_of_thread(void)
 /* ---- What is allowed ---- */
 
 static int
+deny(struct conn *c)
+{
+	c->was_denied = true;
+	return SQLITE_DENY;
+}
+
+static int
 authorize(void *arg, int what, const char *a, const char *b, const char *db, const char *trigger)
 {
 	switch (what) {
@@ -105,9 +113,9 @@ authorize(void *arg, int what, const char *a, const char *b, const char *db, con
 	case SQLITE_RECURSIVE:
 		return SQLITE_OK;
 	case SQLITE_FUNCTION:
-		return strcasecmp(b, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
+		return strcasecmp(b, "load_extension") == 0 ? deny(arg) : SQLITE_OK;
 	default:
-		return SQLITE_DENY;
+		return deny(arg);
 	}
 }
 
@@ -178,7 +186,7 @@ conn_open(struct conn *c, const char *file, struct err *err)
 	c->dev = st.st_dev;
 	c->ino = st.st_ino;
 	set_limits(c->h);
-	sqlite3_set_authorizer(c->h, authorize, NULL);
+	sqlite3_set_authorizer(c->h, authorize, c);
 	sqlite3_progress_handler(c->h, STEPS, on_progress, c);
 	sqlite3_busy_handler(c->h, on_busy, c);
 	return true;
@@ -222,8 +230,12 @@ prepare(struct conn *c, const char *sql, int *rc_out, struct err *err)
 {
 	sqlite3_stmt *st = NULL;
 	const char *rest = NULL;
-	int rc = sqlite3_prepare_v3(c->h, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, &rest);
+	int rc;
 
+	c->was_denied = false;
+	rc = sqlite3_prepare_v3(c->h, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, &rest);
+	if (rc != SQLITE_OK && c->was_denied)	/* it may say SQLITE_SCHEMA then */
+		rc = SQLITE_AUTH;
 	*rc_out = rc;
 	if (rc == SQLITE_AUTH)
 		err_set(err, "a statement may only read");
