@@ -26,6 +26,9 @@ struct book {
 	struct entry *entries;
 	struct sts *sts;
 	struct buf missing;
+	enum dns_status (*ask)(void *owner, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n, bool *secure,
+	    char **why);
+	void *ask_owner;
 };
 
 static const struct type {
@@ -373,9 +376,12 @@ book_look(void *book, const char *name, uint16_t type, uint8_t **pkt, size_t *pk
 		put_entry(&rrs, at, type, e);
 		count += (unsigned)e->n;
 		rcode = e->said.status == DNS_NXDOMAIN ? 3 : 0;
-	} else if (implied(b, at, type, &here, &exists)) {
+	} else if (b->ask == NULL && implied(b, at, type, &here, &exists)) {
 		all = all && here;
 		rcode = exists ? 0 : 3;
+	} else if (b->ask != NULL) {
+		buf_fini(&rrs);
+		return b->ask(b->ask_owner, name, type, pkt, pkt_n, secure, why);
 	} else {
 		book_missing_add(b, "DNS: %s %s was asked for and nothing is said of it; say it with "
 		    "env.dns:%s(\"%s\", ...), or env.dns:nxdomain(\"%s\")", type_name(type), at,
@@ -462,6 +468,14 @@ void
 book_missing_clear(struct book *b)
 {
 	buf_consume(&b->missing, b->missing.len);
+}
+
+void
+book_ask(struct book *b, enum dns_status (*look)(void *owner, const char *name, uint16_t type, uint8_t **pkt,
+    size_t *pkt_n, bool *secure, char **why), void *owner)
+{
+	b->ask = look;
+	b->ask_owner = owner;
 }
 
 struct book *

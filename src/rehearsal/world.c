@@ -68,6 +68,8 @@ struct world {
 	size_t nnotices;
 	struct seen *seen;
 	size_t nseen;
+	uint64_t tagged;		/* the message whose tags were looked at last ... */
+	size_t ntags;			/* ... and how many it had */
 	pthread_mutex_t log_lock;
 	struct buf log;
 };
@@ -122,6 +124,23 @@ world_log(const struct world *w)
 
 /* ---- What handlers said ---- */
 
+/* "secure,bulk": those that came since it was looked at last. */
+static char *
+new_tags(struct world *w, const struct msg *m)
+{
+	size_t from = m != NULL && w->tagged == m->id ? w->ntags : 0;
+	struct buf b;
+
+	if (m == NULL)
+		return xstrdup("");
+	buf_init(&b, 4000);
+	for (size_t i = from; i < m->ntags; i++)
+		buf_printf(&b, "%s%s", i == from ? "" : ",", m->tags[i]);
+	w->tagged = m->id;
+	w->ntags = m->ntags;
+	return buf_take(&b);
+}
+
 static void
 on_seen(void *owner, const struct policy_seen *s)
 {
@@ -138,7 +157,10 @@ on_seen(void *owner, const struct policy_seen *s)
 		.error = xstrdup(s->error), .added = xstrdup(added), .level = s->level, .is_rule = s->is_rule,
 		.message = s->s->msg == NULL ? 0 : s->s->msg->id, .at_ms = w->wall_ms,
 		.instructions = s->instructions };
+	n->tags = new_tags(w, s->s->msg);
 	if (s->v != NULL) {
+		n->route = s->v->route == NULL ? NULL : s->v->route->name[0] != '\0' ? xstrdup(s->v->route->name) :
+		    route_to_json(s->v->route);
 		n->reason = xstrdup(s->v->reason);
 		n->status = xstrdup(s->v->status[0] == '\0' ? NULL : s->v->status);
 		n->text = xstrdup(s->v->text);
@@ -156,7 +178,8 @@ world_forget_seen(struct world *w)
 {
 	for (size_t i = 0; i < w->nseen; i++) {
 		char *all[] = { w->seen[i].handler, w->seen[i].where, w->seen[i].verdict, w->seen[i].reason,
-			w->seen[i].status, w->seen[i].text, w->seen[i].error, w->seen[i].added };
+			w->seen[i].status, w->seen[i].text, w->seen[i].error, w->seen[i].added, w->seen[i].route,
+			w->seen[i].tags };
 
 		for (size_t k = 0; k < NELEMS(all); k++)
 			free(all[k]);

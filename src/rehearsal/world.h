@@ -42,6 +42,9 @@ void book_missing_add(struct book *b, const char *fmt, ...) __attribute__((forma
 void book_missing_clear(struct book *b);
 enum dns_status book_look(void *book, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n,
     bool *secure, char **why);
+/* Who is asked about what nothing is said of; as dns_fixture's `look`. */
+void book_ask(struct book *b, enum dns_status (*look)(void *owner, const char *name, uint16_t type, uint8_t **pkt,
+    size_t *pkt_n, bool *secure, char **why), void *owner);
 bool book_fetch(void *book, const char *domain, char **text, char **why);
 uint16_t book_type(const char *name);	/* "MX"; 0: not known here */
 
@@ -143,7 +146,7 @@ struct world_notice {
 };
 struct seen {				/* one handler call, kept */
 	enum policy_hook hook;
-	char *handler, *where, *verdict, *reason, *status, *text, *error, *added;
+	char *handler, *where, *verdict, *reason, *status, *text, *error, *added, *route, *tags;
 	int level;
 	bool is_rule;
 	uint64_t message;
