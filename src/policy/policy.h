@@ -175,7 +175,15 @@ struct policy *policy_new(struct event_base *base, struct dns *dns, unsigned wor
 void policy_free(struct policy *p);
 /* What handlers may wait for beside DNS; borrowed, each may be NULL. Before one of them goes the engine
  * has to be told. */
+/* Answers to gw.http from a book (src/rehearsal): true, *status, *headers ("name: value\n" each) and *body, both
+ * heap; or false, and *kind (static) says how it fails. */
+struct policy_http_fixture {
+	bool (*answer)(void *owner, const char *method, const char *url, struct slice sent, long *status, char **headers,
+	    char **body, const char **kind);
+	void *owner;
+};
 struct policy_services {
+	const struct policy_http_fixture *http;	/* instead of servers; NULL */
 	struct store *store;		/* gw.kv */
 	struct mailbox *mb;		/* where the store's answers go: this thread's */
 	struct sts_finder *sts;		/* gw.sts */

@@ -22,7 +22,16 @@ struct sts {
 	UT_hash_handle hh;
 	char *domain, *text, *why;
 };
+struct http {			/* what a server answers */
+	UT_hash_handle hh;
+	long status;
+	char *headers, *body, *fail;
+	char key[];		/* "GET https://cmdb.acme.example/host"; "* ..." for any method */
+};
 struct book {
+	struct http *http;
+	char **requests, **sent;
+	size_t nrequests;
 	struct entry *entries;
 	struct sts *sts;
 	struct buf missing;
@@ -438,6 +447,95 @@ book_fetch(void *book, const char *domain, char **text, char **why)
 	return false;
 }
 
+/* ---- HTTP ---- */
+
+static char *
+http_key(const char *method, const char *url)
+{
+	char *key = xasprintf("%s %s", method, url), *port = strstr(key, ":443/");
+
+	if (port == NULL) {
+		size_t n = strlen(key);
+
+		port = n > 4 && strcmp(key + n - 4, ":443") == 0 ? key + n - 4 : NULL;
+	}
+	if (port != NULL)
+		memmove(port, port + 4, strlen(port + 4) + 1);
+	return key;
+}
+
+static void
+http_free(struct book *b, struct http *h)
+{
+	HASH_DEL(b->http, h);
+	free(h->headers);
+	free(h->body);
+	free(h->fail);
+	free(h);
+}
+
+void
+book_http(struct book *b, const char *method, const char *url, long status, const char *headers, const char *body,
+    const char *fail)
+{
+	char *key = http_key(method, url);
+	struct http *h;
+
+	HASH_FIND_STR(b->http, key, h);
+	if (h != NULL)
+		http_free(b, h);
+	h = xcalloc(1, sizeof *h + strlen(key) + 1);
+	memcpy(h->key, key, strlen(key) + 1);
+	h->status = status;
+	h->headers = xstrdup(headers);
+	h->body = xstrdup(body);
+	h->fail = xstrdup(fail);
+	HASH_ADD_STR(b->http, key, h);
+	free(key);
+}
+
+bool
+book_answer(void *book, const char *method, const char *url, struct slice sent, long *status, char **headers,
+    char **body, const char **kind)
+{
+	static const char *const kinds[] = { "timeout", "tls", "nxdomain", "servfail" };
+	struct book *b = book;
+	char *key = http_key(method, url), *any = http_key("*", url);
+	struct http *h;
+
+	HASH_FIND_STR(b->http, key, h);
+	if (h == NULL)
+		HASH_FIND_STR(b->http, any, h);
+	b->requests = xrealloc(b->requests, (b->nrequests + 1) * sizeof *b->requests);
+	b->sent = xrealloc(b->sent, (b->nrequests + 1) * sizeof *b->sent);
+	b->requests[b->nrequests] = xstrdup(key);
+	b->sent[b->nrequests++] = slice_dup(sent.p == NULL ? SLICE("") : sent);
+	if (h == NULL)
+		book_missing_add(b, "HTTP: %s was asked for and nothing is said of it; say it with env.http:answer(\"%s\", "
+		    "{ status = 200, body = ... })", key, any + 2);
+	free(key);
+	free(any);
+	if (h != NULL && h->status != 0) {
+		*status = h->status;
+		*headers = xstrdup(h->headers == NULL ? "" : h->headers);
+		*body = xstrdup(h->body == NULL ? "" : h->body);
+		return true;
+	}
+	for (size_t i = 0; h != NULL && i < NELEMS(kinds); i++)
+		if (h->fail != NULL && strcmp(kinds[i], h->fail) == 0)
+			*kind = kinds[i];
+	return false;
+}
+
+const char *
+book_request(const struct book *b, size_t n, const char **sent)
+{
+	if (n >= b->nrequests)
+		return NULL;
+	*sent = b->sent[n];
+	return b->requests[n];
+}
+
 /* ---- What is missing ---- */
 
 const char *
@@ -492,9 +590,18 @@ book_free(struct book *b)
 {
 	struct entry *e, *te;
 	struct sts *s, *ts;
+	struct http *h, *th;
 
 	if (b == NULL)
 		return;
+	HASH_ITER(hh, b->http, h, th)
+		http_free(b, h);
+	for (size_t i = 0; i < b->nrequests; i++) {
+		free(b->requests[i]);
+		free(b->sent[i]);
+	}
+	free(b->requests);
+	free(b->sent);
 	HASH_ITER(hh, b->entries, e, te)
 		entry_free(b, e);
 	HASH_ITER(hh, b->sts, s, ts) {

@@ -13,14 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/rand.h"
+#include "data/pool.h"
+#include "data/rate.h"
 #include "gateway/gateway_int.h"
 #include "rehearsal/world_int.h"
 #include "web/web.h"
 
 #define ROUNDS_MAX 100000
+#define POOL_JOBS 1000
+#define POOL_PATIENCE 50000		/* looks at files and databases that are being read */
 #define GRAIN_MS 6			/* libevent's clock is a coarse one */
 #define QUEUE_PATIENCE_MS (60 * 60000)
 #define LOG_MAX (256u << 10)
@@ -55,6 +60,9 @@ struct world {
 	struct reception *reception;
 	struct dns_fixture dns;
 	struct sts_fixture sts;
+	struct policy_http_fixture http;
+	struct pool *pool;
+	struct node *node;
 	struct worker_edges edges;
 	struct net_stage stage;
 	struct world_conf wc;
@@ -387,6 +395,20 @@ settle_store(struct world *w)
 	return after.posts != before.posts;
 }
 
+/* Threads that read for a handler are waited for in real time. */
+static bool
+settle_pool(struct world *w)
+{
+	static const struct timespec moment = { 0, 200000 };
+
+	if (w->pool == NULL || pool_waiting(w->pool) == 0)
+		return false;
+	for (int i = 0; i < POOL_PATIENCE && pool_waiting(w->pool) > 0; i++)
+		nanosleep(&moment, NULL);
+	turn(w);
+	return true;
+}
+
 void
 world_settle(struct world *w)
 {
@@ -397,7 +419,7 @@ world_settle(struct world *w)
 	do {
 		turn(w);
 		MUST(++rounds < ROUNDS_MAX);
-	} while (settle_store(w));
+	} while (settle_pool(w) || settle_store(w));
 	look_at_timers(w, &began);
 }
 
@@ -624,6 +646,11 @@ build(struct world *w, struct conf *conf, struct err *err)
 	w->memory = memory_new(UINT64_C(1) << 50);
 	w->worker = worker_new(0, 1, w->store, w->sessions, w->memory);
 	w->worker->all = &w->worker;
+	w->pool = pool_new(1, POOL_JOBS, err);
+	if (w->pool == NULL)
+		return -1;
+	w->worker->pool = w->pool;
+	w->worker->node = w->node = node_new();
 	w->worker->edges = &w->edges;
 	if (store_start(w->store, &w->worker->mb, worker_on_due, err) != 0)
 		return -1;
@@ -649,7 +676,8 @@ world_new(struct conf *conf, const struct world_conf *wc, struct err *err)
 	w->book = book_new();
 	w->dns = (struct dns_fixture){ book_look, w->book };
 	w->sts = (struct sts_fixture){ book_fetch, w->book };
-	w->edges = (struct worker_edges){ &w->dns, &w->sts, made, keeps, w };
+	w->http = (struct policy_http_fixture){ book_answer, w->book };
+	w->edges = (struct worker_edges){ &w->dns, &w->sts, &w->http, made, keeps, w };
 	w->stage = (struct net_stage){ peer_connect, stage_handshake, w };
 	pthread_mutex_init(&w->log_lock, NULL);
 	buf_init(&w->log, LOG_MAX);
@@ -694,6 +722,8 @@ end_worker(struct world *w)
 		store_close(w->store);
 	w->store_started = false;
 	order(w, &stop);
+	pool_free(w->pool);
+	w->pool = NULL;
 	worker_free(w->worker);
 }
 
@@ -717,6 +747,7 @@ world_free(struct world *w)
 		sessions_count_free(w->sessions);
 	if (w->memory != NULL)
 		memory_free(w->memory);
+	node_unref(w->node);
 	setup_unref(w->setup);
 	gen_shared_unref(w->shared);
 	peers_free(w);

@@ -36,6 +36,13 @@ bool book_say(struct book *b, const char *name, uint16_t type, const char *const
 bool book_has(const struct book *b, const char *name, uint16_t type);
 /* text NULL: the fetch fails, `why` says how. The TXT record is said as well. */
 void book_sts(struct book *b, const char *domain, const char *id, const char *text, const char *why);
+/* status 0: the request fails, `fail` says how ("timeout"). `headers`: "name: value\n" each. */
+void book_http(struct book *b, const char *method, const char *url, long status, const char *headers, const char *body,
+    const char *fail);
+bool book_answer(void *book, const char *method, const char *url, struct slice sent, long *status, char **headers,
+    char **body, const char **kind);
+/* The n-th request of gw.http: "GET https://..." and what was sent; NULL at the end. */
+const char *book_request(const struct book *b, size_t n, const char **sent);
 /* What nothing was said of, a sentence each; NULL when there is none. Borrowed. */
 const char *book_missing(const struct book *b);
 void book_missing_add(struct book *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -25,6 +25,11 @@ gw.on("rcpt", function(session, message, rcpt)
     if err then return gw.defer { text = "no answer" } end
     return gw.reject { text = txt[1] }
   end
+  if rcpt.localpart == "asked" then
+    local a, err = gw.http { url = "https://cmdb.acme.example/host?name=" .. session.helo }
+    if err then return gw.defer { text = err.kind } end
+    return gw.reject { text = gw.json.decode(a.body).why .. a.headers["x-from"] }
+  end
   if rcpt.localpart == "broken" then error("so it is") end
 end, { name = "rcpt.words" })
 """
@@ -110,6 +115,16 @@ t.describe("the world", function()
     t.eq(s:send { from = "bob@x.example", to = "listed@acme.example" }.reply.text, "no answer")
   end)
 
+  t.it("answers HTTP", function()
+    local env = t.env { config = { routes = config.routes, policy = { network = { http = { "https://cmdb.acme.example/" } } } } }
+    env.http:answer("https://cmdb.acme.example/host?name=client.example", { json = { why = "by " }, headers = { ["X-From"] = "book" } })
+    local s = env:session { listener = "inbound", ip = "192.0.2.77" }
+    t.eq(s:send { from = "bob@x.example", to = "asked@acme.example" }.reply.text, "by book")
+    t.eq(env.http:requests()[1].request, "GET https://cmdb.acme.example/host?name=client.example")
+    env.http:fail("https://cmdb.acme.example/host?name=client.example", "timeout")
+    t.eq(s:send { from = "bob@x.example", to = "asked@acme.example" }.reply.text, "timeout")
+  end)
+
   t.it("knows MTA-STS", function()
     env.sts:policy("x.example", { mode = "enforce", mx = { "mx.x.example" } })
     local p = env:peer("mx.x.example", { caps = { "STARTTLS" }, tls = { verified = "no" } })
@@ -191,7 +206,7 @@ def passes(t):
     """The example of the design runs as it stands; time, waiting handlers, MTA-STS and single hooks."""
     done = run(bundle(t, "good", example=EXAMPLE, world=WORLD))
     t.eq(done.returncode, 0, done.stdout + done.stderr)
-    t.has(done.stdout, "7 tests, 7 passed, 0 failed", "the sum")
+    t.has(done.stdout, "8 tests, 8 passed, 0 failed", "the sum")
     t.has(done.stdout, "ok    tests/example_test.lua  secure tag: adds REQUIRETLS", "a line each")
 
 
@@ -209,7 +224,7 @@ def fails(t):
           "a host that is not there")
     t.has(done.stdout, "t.trace: no handler did that", "no such trace")
     t.has(done.stdout, "rcpt       rcpt.words               nil      policy.lua:", "what there is instead")
-    t.has(done.stdout, "policy.lua:19: so it is", "the broken handler's own words")
+    t.has(done.stdout, "policy.lua:24: so it is", "the broken handler's own words")
     t.has(done.stdout, "unknown global 'io'", "nothing of the machine is in reach")
 
 
@@ -219,7 +234,7 @@ def formats(t):
     where = bundle(t, "some", example=EXAMPLE)
     done = run(where, "--coverage")
     t.eq(done.returncode, 0, done.stdout + done.stderr)
-    t.has(done.stdout, "of 16 lines; not reached: 11-12 15-17", "lines")
+    t.has(done.stdout, "of 20 lines; not reached: 11-12 15-17 20-22", "lines")
     t.has(done.stdout, "3 of 3 rules and handlers ran", "rules")
     done = run(where, "--coverage=90", "--tap", "--junit", t.path("out.xml"))
     t.eq(done.returncode, 1, "below the threshold")
@@ -277,7 +292,7 @@ def explain(t):
     done = ask(where, "explain", "--from", "a@x.example", "--to", "broken@acme.example")
     t.eq(words(done.stdout, "verdict"), [words(done.stdout, "verdict")[0]], "one verdict")
     t.has(done.stdout, "verdict    refused at rcpt: 451 4.3.0 Local policy error", "a broken handler")
-    t.has(done.stdout, "policy.lua:19: so it is", "and why")
+    t.has(done.stdout, "policy.lua:24: so it is", "and why")
     t.eq(ask(where, "explain").returncode, 2, "without a recipient")
 
 
