@@ -232,6 +232,7 @@ enum policy_when policy_call(struct policy *p, struct policy_gen *g, enum policy
 void policy_cancel(struct policy *p, uint64_t ticket);	/* unknown and stale ones are ignored */
 
 /* Told of each handler that came to its end, by whoever rehearses or traces. All of it is borrowed. */
+struct trace_rec;
 struct policy_seen {
 	enum policy_hook hook;
 	const char *handler, *where;	/* where: of the verdict, else of the handler */
@@ -243,6 +244,7 @@ struct policy_seen {
 	const struct policy_subject *s;
 	uint32_t added;			/* duties that it added, whosever they are */
 	uint64_t instructions;
+	const struct trace_rec *trace;	/* its record so far (trace.h); NULL while nobody wants records */
 };
 typedef void policy_seen_fn(void *owner, const struct policy_seen *seen);
 void policy_observe(struct policy *p, policy_seen_fn *fn, void *owner);	/* NULL: nobody */

@@ -103,6 +103,8 @@ tell_new(struct telling *t)
 		fprintf(t->to, "%-10s %-8s %-24s %-18s %s%s%s", policy_hook_name(s->hook), s->is_rule ? "rule" : "lua", s->handler,
 		    s->where, strcmp(s->verdict, "nil") == 0 && s->is_rule ? "-" : s->verdict, s->status == NULL ? "" : " ",
 		    s->status == NULL ? "" : s->status);
+		if (s->matched != NULL)
+			fprintf(t->to, "  matched %s", s->matched);
 		if (s->reason != NULL)
 			fprintf(t->to, "  \"%s\"", s->reason);
 		if (s->text != NULL)

@@ -20,6 +20,7 @@
 #include "data/pool.h"
 #include "data/rate.h"
 #include "gateway/gateway_int.h"
+#include "policy/trace.h"
 #include "rehearsal/world_int.h"
 #include "web/web.h"
 
@@ -149,6 +150,17 @@ new_tags(struct world *w, const struct msg *m)
 	return buf_take(&b);
 }
 
+static char *
+one_line(const struct buf *b)
+{
+	char *text = xstrndup(buf_peek(b), b->len);
+
+	for (char *p = text; *p != '\0'; p++)
+		if (*p == '\n')
+			*p = ' ';
+	return text;
+}
+
 static void
 on_seen(void *owner, const struct policy_seen *s)
 {
@@ -166,6 +178,7 @@ on_seen(void *owner, const struct policy_seen *s)
 		.message = s->s->msg == NULL ? 0 : s->s->msg->id, .at_ms = w->wall_ms,
 		.instructions = s->instructions };
 	n->tags = new_tags(w, s->s->msg);
+	n->matched = s->trace == NULL || s->trace->matched.len == 0 ? NULL : one_line(&s->trace->matched);
 	if (s->v != NULL) {
 		n->route = s->v->route == NULL ? NULL : s->v->route->name[0] != '\0' ? xstrdup(s->v->route->name) :
 		    route_to_json(s->v->route);
@@ -187,7 +200,7 @@ world_forget_seen(struct world *w)
 	for (size_t i = 0; i < w->nseen; i++) {
 		char *all[] = { w->seen[i].handler, w->seen[i].where, w->seen[i].verdict, w->seen[i].reason,
 			w->seen[i].status, w->seen[i].text, w->seen[i].error, w->seen[i].added, w->seen[i].route,
-			w->seen[i].tags };
+			w->seen[i].tags, w->seen[i].matched };
 
 		for (size_t k = 0; k < NELEMS(all); k++)
 			free(all[k]);
@@ -258,6 +271,7 @@ made(void *owner, struct policy *p)
 	struct world *w = owner;
 
 	policy_observe(p, on_seen, w);
+	policy_trace_use(p, &(struct trace_conf){ .ring = 100 }, NULL, NULL);
 	if (w->wc.lines != NULL)
 		policy_watch_lines(p, w->wc.lines, w->wc.lines_owner);
 }

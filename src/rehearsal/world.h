@@ -153,7 +153,7 @@ struct world_notice {
 };
 struct seen {				/* one handler call, kept */
 	enum policy_hook hook;
-	char *handler, *where, *verdict, *reason, *status, *text, *error, *added, *route, *tags;
+	char *handler, *where, *verdict, *reason, *status, *text, *error, *added, *route, *tags, *matched;
 	int level;
 	bool is_rule;
 	uint64_t message;
