@@ -284,8 +284,8 @@ def explain(t):
                "Subject: [secure] x", "--ip", "10.1.2.3")
     t.eq(done.returncode, 0, done.stderr)
     t.has(done.stdout, "message simulated", "the head")
-    t.eq(words(done.stdout, "message"), ["message rule tag.subject policy.lua:2 - +encrypt[admin] authenticate[admin] "
-                                         "secure_lookup[admin] propagate[admin] tag=secure"], "the rule")
+    t.eq(words(done.stdout, "message"), ['message rule tag.subject policy.lua:2 - matched subject_word "[secure]" +encrypt[admin] authenticate[admin] '
+                                         'secure_lookup[admin] propagate[admin] tag=secure'], "the rule")
     t.eq(words(done.stdout, "route"), ["route built-in bob@clinic.example internet -> clinic.example"], "the route")
     t.has(done.stdout, "dns        MX clinic.example -> needs --live-dns", "what is not known")
     t.eq(words(done.stdout, "verdict"), ["verdict queued"], "the end")
