@@ -463,7 +463,8 @@ static void
 use_services(struct worker *w, bool has_store)
 {
 	policy_use(w->policy, &(struct policy_services){ .store = has_store ? w->store : NULL, .mb = w->mb,
-		.sts = w->sts, .pool = w->pool, .node = w->node });
+		.sts = w->sts, .pool = w->pool, .node = w->node,
+		.http = w->edges == NULL ? NULL : w->edges->http });
 }
 
 /* Takes o: answered now, or when the policy has been initialised. */

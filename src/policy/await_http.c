@@ -2,6 +2,7 @@
  * worker's loop. No redirect is followed: where it leads to, the policy can ask itself, if that is on the list. */
 #include "config.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct http {
 	struct buf answer, answer_headers;	/* headers: "name: value\n", of the last answer */
 	size_t nheader;
 	bool is_too_much;
+	struct event *soon;		/* of a fixture: it answers on the next turn */
 	/* the end */
 	const char *kind;		/* NULL: an answer */
 	bool temporary;
@@ -51,6 +53,8 @@ http_free(struct http *h)
 	if (h == NULL)
 		return;
 	web_lookup_cancel(h->lookup);
+	if (h->soon != NULL)
+		event_free(h->soon);
 	if (h->easy != NULL) {
 		web_loop_remove(h->policy->http, h->easy);
 		curl_easy_cleanup(h->easy);
@@ -404,6 +408,26 @@ set_headers(struct http *h, struct slice all)
 	}
 }
 
+static void
+on_fixture(evutil_socket_t fd, short what, void *arg)
+{
+	struct http *h = arg;
+	const struct policy_http_fixture *x = h->policy->services.http;
+	const char *kind = "servfail";
+	char *headers = NULL, *body = NULL;
+	bool ok = x->answer(x->owner, h->method, h->url, (struct slice){ h->body, h->nbody }, &h->status, &headers, &body,
+	    &kind);
+
+	ok = ok && buf_adds(&h->answer_headers, headers);
+	if (ok && !buf_adds(&h->answer, body)) {
+		ok = false;
+		kind = "limit";
+	}
+	free(headers);
+	free(body);
+	finish(h, ok ? NULL : kind, true, ok ? "" : "as the test says");
+}
+
 static bool
 has_loop(struct policy *p)
 {
@@ -456,7 +480,7 @@ gw_http(lua_State *L)
 		return policy_push_error(L, "refused", false, false, "gw.http: %s is not in policy.network.http", host);
 	if (policy_wait_room(L, r) != 0)
 		return 2;
-	if (p->dns == NULL || !has_loop(p))
+	if (p->services.http == NULL && (p->dns == NULL || !has_loop(p)))
 		return policy_push_error(L, "servfail", true, false, "gw.http: there is no network");
 	port = (uint16_t)strtoul(url + strlen("https://") + strlen(host) + 1, NULL, 10);
 	w = policy_wait_new(r, sizeof *w, timeout, stop);
@@ -476,6 +500,12 @@ gw_http(lua_State *L)
 	set_headers(h, buf_slice(headers));
 	buf_init(&h->answer, max);
 	buf_init(&h->answer_headers, HEADER_MAX + 64);
+	if (p->services.http != NULL) {
+		h->soon = event_new(p->base, -1, 0, on_fixture, h);
+		MUST(h->soon != NULL);
+		event_active(h->soon, EV_TIMEOUT, 0);
+		return policy_wait_begin(L, r, &w->w, resumed);
+	}
 	h->web = (struct web_request){ .url = h->url, .host = h->host,
 		.tls = tls_client_ref(policy_bundle_tls(r->gen->bundle)), .timeout_ms = timeout };
 	h->lookup = web_lookup_start(p->dns, h->host, port, may_connect, resolved, h);

@@ -165,7 +165,7 @@ tell(struct policy_run *r, const struct verdict *v, const char *error, bool is_o
 	p->seen(p->seen_owner, &(struct policy_seen){ .hook = r->hook, .handler = h->name,
 	    .where = v != NULL && v->where[0] != '\0' ? v->where : h->where, .level = h->level,
 	    .is_rule = h->rule != NULL, .v = v, .error = error, .is_over = is_over, .s = r->s,
-	    .added = owed_now(r->s) & ~r->owed, .instructions = r->instructions });
+	    .added = owed_now(r->s) & ~r->owed, .instructions = r->instructions, .trace = r->trace });
 }
 
 void

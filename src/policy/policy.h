@@ -175,7 +175,15 @@ struct policy *policy_new(struct event_base *base, struct dns *dns, unsigned wor
 void policy_free(struct policy *p);
 /* What handlers may wait for beside DNS; borrowed, each may be NULL. Before one of them goes the engine
  * has to be told. */
+/* Answers to gw.http from a book (src/rehearsal): true, *status, *headers ("name: value\n" each) and *body, both
+ * heap; or false, and *kind (static) says how it fails. */
+struct policy_http_fixture {
+	bool (*answer)(void *owner, const char *method, const char *url, struct slice sent, long *status, char **headers,
+	    char **body, const char **kind);
+	void *owner;
+};
 struct policy_services {
+	const struct policy_http_fixture *http;	/* instead of servers; NULL */
 	struct store *store;		/* gw.kv */
 	struct mailbox *mb;		/* where the store's answers go: this thread's */
 	struct sts_finder *sts;		/* gw.sts */
@@ -224,6 +232,7 @@ enum policy_when policy_call(struct policy *p, struct policy_gen *g, enum policy
 void policy_cancel(struct policy *p, uint64_t ticket);	/* unknown and stale ones are ignored */
 
 /* Told of each handler that came to its end, by whoever rehearses or traces. All of it is borrowed. */
+struct trace_rec;
 struct policy_seen {
 	enum policy_hook hook;
 	const char *handler, *where;	/* where: of the verdict, else of the handler */
@@ -235,6 +244,7 @@ struct policy_seen {
 	const struct policy_subject *s;
 	uint32_t added;			/* duties that it added, whosever they are */
 	uint64_t instructions;
+	const struct trace_rec *trace;	/* its record so far (trace.h); NULL while nobody wants records */
 };
 typedef void policy_seen_fn(void *owner, const struct policy_seen *seen);
 void policy_observe(struct policy *p, policy_seen_fn *fn, void *owner);	/* NULL: nobody */

@@ -22,10 +22,22 @@ struct sts {
 	UT_hash_handle hh;
 	char *domain, *text, *why;
 };
+struct http {			/* what a server answers */
+	UT_hash_handle hh;
+	long status;
+	char *headers, *body, *fail;
+	char key[];		/* "GET https://cmdb.acme.example/host"; "* ..." for any method */
+};
 struct book {
+	struct http *http;
+	char **requests, **sent;
+	size_t nrequests;
 	struct entry *entries;
 	struct sts *sts;
 	struct buf missing;
+	enum dns_status (*ask)(void *owner, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n, bool *secure,
+	    char **why);
+	void *ask_owner;
 };
 
 static const struct type {
@@ -373,9 +385,12 @@ book_look(void *book, const char *name, uint16_t type, uint8_t **pkt, size_t *pk
 		put_entry(&rrs, at, type, e);
 		count += (unsigned)e->n;
 		rcode = e->said.status == DNS_NXDOMAIN ? 3 : 0;
-	} else if (implied(b, at, type, &here, &exists)) {
+	} else if (b->ask == NULL && implied(b, at, type, &here, &exists)) {
 		all = all && here;
 		rcode = exists ? 0 : 3;
+	} else if (b->ask != NULL) {
+		buf_fini(&rrs);
+		return b->ask(b->ask_owner, name, type, pkt, pkt_n, secure, why);
 	} else {
 		book_missing_add(b, "DNS: %s %s was asked for and nothing is said of it; say it with "
 		    "env.dns:%s(\"%s\", ...), or env.dns:nxdomain(\"%s\")", type_name(type), at,
@@ -432,6 +447,95 @@ book_fetch(void *book, const char *domain, char **text, char **why)
 	return false;
 }
 
+/* ---- HTTP ---- */
+
+static char *
+http_key(const char *method, const char *url)
+{
+	char *key = xasprintf("%s %s", method, url), *port = strstr(key, ":443/");
+
+	if (port == NULL) {
+		size_t n = strlen(key);
+
+		port = n > 4 && strcmp(key + n - 4, ":443") == 0 ? key + n - 4 : NULL;
+	}
+	if (port != NULL)
+		memmove(port, port + 4, strlen(port + 4) + 1);
+	return key;
+}
+
+static void
+http_free(struct book *b, struct http *h)
+{
+	HASH_DEL(b->http, h);
+	free(h->headers);
+	free(h->body);
+	free(h->fail);
+	free(h);
+}
+
+void
+book_http(struct book *b, const char *method, const char *url, long status, const char *headers, const char *body,
+    const char *fail)
+{
+	char *key = http_key(method, url);
+	struct http *h;
+
+	HASH_FIND_STR(b->http, key, h);
+	if (h != NULL)
+		http_free(b, h);
+	h = xcalloc(1, sizeof *h + strlen(key) + 1);
+	memcpy(h->key, key, strlen(key) + 1);
+	h->status = status;
+	h->headers = xstrdup(headers);
+	h->body = xstrdup(body);
+	h->fail = xstrdup(fail);
+	HASH_ADD_STR(b->http, key, h);
+	free(key);
+}
+
+bool
+book_answer(void *book, const char *method, const char *url, struct slice sent, long *status, char **headers,
+    char **body, const char **kind)
+{
+	static const char *const kinds[] = { "timeout", "tls", "nxdomain", "servfail" };
+	struct book *b = book;
+	char *key = http_key(method, url), *any = http_key("*", url);
+	struct http *h;
+
+	HASH_FIND_STR(b->http, key, h);
+	if (h == NULL)
+		HASH_FIND_STR(b->http, any, h);
+	b->requests = xrealloc(b->requests, (b->nrequests + 1) * sizeof *b->requests);
+	b->sent = xrealloc(b->sent, (b->nrequests + 1) * sizeof *b->sent);
+	b->requests[b->nrequests] = xstrdup(key);
+	b->sent[b->nrequests++] = slice_dup(sent.p == NULL ? SLICE("") : sent);
+	if (h == NULL)
+		book_missing_add(b, "HTTP: %s was asked for and nothing is said of it; say it with env.http:answer(\"%s\", "
+		    "{ status = 200, body = ... })", key, any + 2);
+	free(key);
+	free(any);
+	if (h != NULL && h->status != 0) {
+		*status = h->status;
+		*headers = xstrdup(h->headers == NULL ? "" : h->headers);
+		*body = xstrdup(h->body == NULL ? "" : h->body);
+		return true;
+	}
+	for (size_t i = 0; h != NULL && i < NELEMS(kinds); i++)
+		if (h->fail != NULL && strcmp(kinds[i], h->fail) == 0)
+			*kind = kinds[i];
+	return false;
+}
+
+const char *
+book_request(const struct book *b, size_t n, const char **sent)
+{
+	if (n >= b->nrequests)
+		return NULL;
+	*sent = b->sent[n];
+	return b->requests[n];
+}
+
 /* ---- What is missing ---- */
 
 const char *
@@ -464,6 +568,14 @@ book_missing_clear(struct book *b)
 	buf_consume(&b->missing, b->missing.len);
 }
 
+void
+book_ask(struct book *b, enum dns_status (*look)(void *owner, const char *name, uint16_t type, uint8_t **pkt,
+    size_t *pkt_n, bool *secure, char **why), void *owner)
+{
+	b->ask = look;
+	b->ask_owner = owner;
+}
+
 struct book *
 book_new(void)
 {
@@ -478,9 +590,18 @@ book_free(struct book *b)
 {
 	struct entry *e, *te;
 	struct sts *s, *ts;
+	struct http *h, *th;
 
 	if (b == NULL)
 		return;
+	HASH_ITER(hh, b->http, h, th)
+		http_free(b, h);
+	for (size_t i = 0; i < b->nrequests; i++) {
+		free(b->requests[i]);
+		free(b->sent[i]);
+	}
+	free(b->requests);
+	free(b->sent);
 	HASH_ITER(hh, b->entries, e, te)
 		entry_free(b, e);
 	HASH_ITER(hh, b->sts, s, ts) {

@@ -68,13 +68,15 @@ take_reply(struct guest *g, const char *stage)
 		return;
 	p = buf_peek(&g->in);
 	end = p + n;
-	r->code = atoi(p);
+	r->code = n < 5 ? 0 : (p[0] - '0') * 100 + (p[1] - '0') * 10 + p[2] - '0';
 	while (p < end) {
 		const char *nl = memmem(p, (size_t)(end - p), "\r\n", 2), *text = nl - p > 4 ? p + 4 : nl;
 		int used = 0;
 		unsigned a, b, c;
+		char head[16];	/* the buffer has no NUL */
 
-		if (sscanf(text, "%1u.%3u.%3u %n", &a, &b, &c, &used) == 3 && used > 0 && text + used <= nl) {
+		snprintf(head, sizeof head, "%.*s", (int)(nl - text), text);
+		if (sscanf(head, "%1u.%3u.%3u %n", &a, &b, &c, &used) == 3 && used > 0) {
 			snprintf(r->status, sizeof r->status, "%u.%u.%u", a, b, c);
 			text += used;
 		}
@@ -91,7 +93,7 @@ const struct guest_reply *
 guest_send(struct guest *g, const char *stage, const char *p, size_t n)
 {
 	while (n > 0 && !g->eof) {
-		ssize_t put = write(g->fd, p, n);
+		ssize_t put = send(g->fd, p, n, MSG_NOSIGNAL);
 
 		if (put > 0) {
 			p += put;

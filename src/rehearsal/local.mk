@@ -2,6 +2,7 @@ libsallyport_a_SOURCES += \
 	src/rehearsal/book.c \
 	src/rehearsal/bundle.c \
 	src/rehearsal/cover.c \
+	src/rehearsal/explain.c \
 	src/rehearsal/guest.c \
 	src/rehearsal/peer.c \
 	src/rehearsal/sync.c \
@@ -12,5 +13,6 @@ libsallyport_a_SOURCES += \
 	src/rehearsal/lua_env.c \
 	src/rehearsal/lua_int.h \
 	src/rehearsal/lua_mail.c \
+	src/rehearsal/repl.c \
 	src/rehearsal/runner.c \
 	src/rehearsal/say.c

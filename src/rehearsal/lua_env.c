@@ -10,6 +10,7 @@
 
 #define DNS_MT "test.dns"
 #define STS_MT "test.sts"
+#define HTTP_MT "test.http"
 #define RECORDS_MAX 100
 
 struct env *
@@ -302,6 +303,74 @@ sts_fail(lua_State *L)
 	return 1;
 }
 
+/* ---- env.http ---- */
+
+/* env.http:answer(url, { method, status, headers, body, json }) */
+static int
+http_answer(lua_State *L)
+{
+	static const char *const fields[] = { "method", "status", "headers", "body", "json", NULL };
+	static const char api[] = "env.http:answer";
+	struct env *e = check_proxy(L, HTTP_MT, "http:answer");
+	const char *url = luaL_checkstring(L, 2), *method, *body = "";
+	long status;
+	struct buf *lines;
+	int h;
+
+	lua_settop(L, 3);
+	policy_opts_check(L, 3, api, fields);
+	method = policy_opt_string(L, 3, api, "method", false, 10);
+	status = (long)policy_opt_integer(L, 3, api, "status", 100, 599, 200);
+	if (lua_getfield(L, 3, "json") != LUA_TNIL) {
+		struct buf *out = policy_push_buf(L, 1u << 20);
+
+		policy_json_encode(L, 4, out);
+		body = lua_pushlstring(L, buf_peek(out), out->len);
+	} else if (lua_getfield(L, 3, "body") == LUA_TSTRING) {
+		body = lua_tostring(L, -1);
+	}
+	lua_getfield(L, 3, "headers");
+	h = lua_gettop(L);
+	lines = policy_push_buf(L, 32768);
+	if (lua_type(L, h) == LUA_TTABLE)
+		for (lua_pushnil(L); lua_next(L, h) != 0; lua_pop(L, 1))
+			buf_printf(lines, "%s: %s\n", luaL_checkstring(L, -2), luaL_checkstring(L, -1));
+	buf_addc(lines, '\0');
+	book_http(world_book(e->w), method == NULL ? "*" : method, url, status, buf_peek(lines), body, NULL);
+	lua_settop(L, 1);
+	return 1;
+}
+
+/* env.http:fail(url, "timeout" | "tls" | "nxdomain" | "servfail") */
+static int
+http_fail(lua_State *L)
+{
+	struct env *e = check_proxy(L, HTTP_MT, "http:fail");
+
+	book_http(world_book(e->w), "*", luaL_checkstring(L, 2), 0, NULL, NULL, luaL_optstring(L, 3, "servfail"));
+	lua_settop(L, 1);
+	return 1;
+}
+
+/* What was asked: { { request = "GET https://...", body = "" }, ... } */
+static int
+http_requests(lua_State *L)
+{
+	struct env *e = check_proxy(L, HTTP_MT, "http:requests");
+	const char *request, *sent;
+
+	lua_newtable(L);
+	for (size_t i = 0; (request = book_request(world_book(e->w), i, &sent)) != NULL; i++) {
+		lua_newtable(L);
+		lua_pushstring(L, request);
+		lua_setfield(L, -2, "request");
+		lua_pushstring(L, sent);
+		lua_setfield(L, -2, "body");
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	return 1;
+}
+
 /* ---- Time ---- */
 
 static int
@@ -379,8 +448,8 @@ env_trace(lua_State *L)
 static int
 env_index(lua_State *L)
 {
-	static const char *const names[] = { "dns", "sts", NULL };
-	static const char *const mts[] = { DNS_MT, STS_MT };
+	static const char *const names[] = { "dns", "sts", "http", NULL };
+	static const char *const mts[] = { DNS_MT, STS_MT, HTTP_MT };
 	const char *key = luaL_checkstring(L, 2);
 	struct env *e = luaL_checkudata(L, 1, ENV_MT), **p;
 
@@ -427,6 +496,10 @@ test_env_open(lua_State *L)
 	};
 	static const luaL_Reg sts[] = { { "policy", sts_policy }, { "fail", sts_fail }, { NULL, NULL } };
 
+	static const luaL_Reg http[] = { { "answer", http_answer }, { "fail", http_fail }, { "requests", http_requests },
+		{ NULL, NULL } };
+
+	proxy_mt(L, HTTP_MT, http);
 	proxy_mt(L, DNS_MT, dns);
 	proxy_mt(L, STS_MT, sts);
 	luaL_newmetatable(L, ENV_MT);

@@ -41,6 +41,10 @@ void cover_take(struct cover *c, const struct policy_gen *g);	/* how often its h
 /* Prints, as comments of TAP if `tap`. Percent of lines that were reached. */
 double cover_print(const struct cover *c, bool tap);
 
+/* gw.test in gw. A C function for Lua. */
+int test_open(lua_State *L);
+bool runner_prepare(struct runner *r);		/* prints why not */
+void runner_finish(struct runner *r);
 /* Raises unless the env at `arg` is alive. */
 struct env *check_env(lua_State *L, int arg);
 void env_close(struct env *e);

@@ -187,7 +187,7 @@ say(struct visitor *v, const char *fmt, ...)
 	if (n > (int)sizeof text - 3)
 		n = (int)sizeof text - 3;
 	memcpy(text + n, "\r\n", 2);
-	if (v->fd != -1 && write(v->fd, text, (size_t)n + 2) < 0)
+	if (v->fd != -1 && send(v->fd, text, (size_t)n + 2, MSG_NOSIGNAL) < 0)
 		visitor_end(v);
 }
 

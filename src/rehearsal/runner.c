@@ -52,8 +52,8 @@ read_test(const char *path, size_t *n_out)
 
 /* ---- One pass ---- */
 
-static int
-open_test(lua_State *L)
+int
+test_open(lua_State *L)
 {
 	lua_getglobal(L, "gw");
 	lua_newtable(L);
@@ -91,7 +91,7 @@ pass(const char *text, size_t n)
 	runner->prefix[0] = '\0';
 	snprintf(chunk, sizeof chunk, "@%s", runner->file);
 	policy_run_reset_handler(g->load_run);
-	lua_pushcfunction(g->L, open_test);
+	lua_pushcfunction(g->L, test_open);
 	ok = lua_pcall(g->L, 0, 0, 0) == LUA_OK && luaL_loadbufferx(g->L, text, n, chunk, "t") == LUA_OK &&
 	    lua_pcall(g->L, 0, 0, 0) == LUA_OK;
 	if (!ok) {
@@ -226,8 +226,8 @@ write_junit(const char *path, size_t bad)
 
 /* ---- All of it ---- */
 
-static bool
-prepare(struct runner *r)
+bool
+runner_prepare(struct runner *r)
 {
 	struct err err = { "" };
 
@@ -245,8 +245,8 @@ prepare(struct runner *r)
 	return true;
 }
 
-static void
-finish(struct runner *r)
+void
+runner_finish(struct runner *r)
 {
 	cover_free(r->cover);
 	policy_free(r->policy);
@@ -280,7 +280,7 @@ rehearsal_test(const struct test_conf *tc)
 	}
 	runner = &r;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (prepare(&r)) {
+	if (runner_prepare(&r)) {
 		for (int i = 0; i < n; i++) {
 			char *path = xasprintf("%s/%s", folder, files[i]->d_name), *shown = xasprintf("tests/%s",
 			    files[i]->d_name);
@@ -301,7 +301,7 @@ rehearsal_test(const struct test_conf *tc)
 		if (r.nresults == 0)
 			rc = 1;
 	}
-	finish(&r);
+	runner_finish(&r);
 	for (int i = 0; i < n; i++)
 		free(files[i]);
 	free(files);

@@ -13,14 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/rand.h"
+#include "data/pool.h"
+#include "data/rate.h"
 #include "gateway/gateway_int.h"
+#include "policy/trace.h"
 #include "rehearsal/world_int.h"
 #include "web/web.h"
 
 #define ROUNDS_MAX 100000
+#define POOL_JOBS 1000
+#define POOL_PATIENCE 50000		/* looks at files and databases that are being read */
 #define GRAIN_MS 6			/* libevent's clock is a coarse one */
 #define QUEUE_PATIENCE_MS (60 * 60000)
 #define LOG_MAX (256u << 10)
@@ -55,6 +61,9 @@ struct world {
 	struct reception *reception;
 	struct dns_fixture dns;
 	struct sts_fixture sts;
+	struct policy_http_fixture http;
+	struct pool *pool;
+	struct node *node;
 	struct worker_edges edges;
 	struct net_stage stage;
 	struct world_conf wc;
@@ -68,6 +77,8 @@ struct world {
 	size_t nnotices;
 	struct seen *seen;
 	size_t nseen;
+	uint64_t tagged;		/* the message whose tags were looked at last ... */
+	size_t ntags;			/* ... and how many it had */
 	pthread_mutex_t log_lock;
 	struct buf log;
 };
@@ -123,6 +134,34 @@ world_log(const struct world *w)
 
 /* ---- What handlers said ---- */
 
+/* "secure,bulk": those that came since it was looked at last. */
+static char *
+new_tags(struct world *w, const struct msg *m)
+{
+	size_t from = m != NULL && w->tagged == m->id ? w->ntags : 0;
+	struct buf b;
+
+	if (m == NULL)
+		return xstrdup("");
+	buf_init(&b, 4000);
+	for (size_t i = from; i < m->ntags; i++)
+		buf_printf(&b, "%s%s", i == from ? "" : ",", m->tags[i]);
+	w->tagged = m->id;
+	w->ntags = m->ntags;
+	return buf_take(&b);
+}
+
+static char *
+one_line(const struct buf *b)
+{
+	char *text = xstrndup(buf_peek(b), b->len);
+
+	for (char *p = text; *p != '\0'; p++)
+		if (*p == '\n')
+			*p = ' ';
+	return text;
+}
+
 static void
 on_seen(void *owner, const struct policy_seen *s)
 {
@@ -139,7 +178,11 @@ on_seen(void *owner, const struct policy_seen *s)
 		.error = xstrdup(s->error), .added = xstrdup(added), .level = s->level, .is_rule = s->is_rule,
 		.message = s->s->msg == NULL ? 0 : s->s->msg->id, .at_ms = w->wall_ms,
 		.instructions = s->instructions };
+	n->tags = new_tags(w, s->s->msg);
+	n->matched = s->trace == NULL || s->trace->matched.len == 0 ? NULL : one_line(&s->trace->matched);
 	if (s->v != NULL) {
+		n->route = s->v->route == NULL ? NULL : s->v->route->name[0] != '\0' ? xstrdup(s->v->route->name) :
+		    route_to_json(s->v->route);
 		n->reason = xstrdup(s->v->reason);
 		n->status = xstrdup(s->v->status[0] == '\0' ? NULL : s->v->status);
 		n->text = xstrdup(s->v->text);
@@ -157,7 +200,8 @@ world_forget_seen(struct world *w)
 {
 	for (size_t i = 0; i < w->nseen; i++) {
 		char *all[] = { w->seen[i].handler, w->seen[i].where, w->seen[i].verdict, w->seen[i].reason,
-			w->seen[i].status, w->seen[i].text, w->seen[i].error, w->seen[i].added };
+			w->seen[i].status, w->seen[i].text, w->seen[i].error, w->seen[i].added, w->seen[i].route,
+			w->seen[i].tags, w->seen[i].matched };
 
 		for (size_t k = 0; k < NELEMS(all); k++)
 			free(all[k]);
@@ -228,6 +272,7 @@ made(void *owner, struct policy *p)
 	struct world *w = owner;
 
 	policy_observe(p, on_seen, w);
+	policy_trace_use(p, &(struct trace_conf){ .ring = 100 }, NULL, NULL);
 	if (w->wc.lines != NULL)
 		policy_watch_lines(p, w->wc.lines, w->wc.lines_owner);
 }
@@ -365,6 +410,20 @@ settle_store(struct world *w)
 	return after.posts != before.posts;
 }
 
+/* Threads that read for a handler are waited for in real time. */
+static bool
+settle_pool(struct world *w)
+{
+	static const struct timespec moment = { 0, 200000 };
+
+	if (w->pool == NULL || pool_waiting(w->pool) == 0)
+		return false;
+	for (int i = 0; i < POOL_PATIENCE && pool_waiting(w->pool) > 0; i++)
+		nanosleep(&moment, NULL);
+	turn(w);
+	return true;
+}
+
 void
 world_settle(struct world *w)
 {
@@ -375,7 +434,7 @@ world_settle(struct world *w)
 	do {
 		turn(w);
 		MUST(++rounds < ROUNDS_MAX);
-	} while (settle_store(w));
+	} while (settle_pool(w) || settle_store(w));
 	look_at_timers(w, &began);
 }
 
@@ -602,6 +661,11 @@ build(struct world *w, struct conf *conf, struct err *err)
 	w->memory = memory_new(UINT64_C(1) << 50);
 	w->worker = worker_new(0, 1, w->store, w->sessions, w->memory);
 	w->worker->all = &w->worker;
+	w->pool = pool_new(1, POOL_JOBS, err);
+	if (w->pool == NULL)
+		return -1;
+	w->worker->pool = w->pool;
+	w->worker->node = w->node = node_new();
 	w->worker->edges = &w->edges;
 	if (store_start(w->store, &w->worker->mb, worker_on_due, err) != 0)
 		return -1;
@@ -627,7 +691,8 @@ world_new(struct conf *conf, const struct world_conf *wc, struct err *err)
 	w->book = book_new();
 	w->dns = (struct dns_fixture){ book_look, w->book };
 	w->sts = (struct sts_fixture){ book_fetch, w->book };
-	w->edges = (struct worker_edges){ &w->dns, &w->sts, made, keeps, w };
+	w->http = (struct policy_http_fixture){ book_answer, w->book };
+	w->edges = (struct worker_edges){ &w->dns, &w->sts, &w->http, made, keeps, w };
 	w->stage = (struct net_stage){ peer_connect, stage_handshake, w };
 	pthread_mutex_init(&w->log_lock, NULL);
 	buf_init(&w->log, LOG_MAX);
@@ -672,6 +737,8 @@ end_worker(struct world *w)
 		store_close(w->store);
 	w->store_started = false;
 	order(w, &stop);
+	pool_free(w->pool);
+	w->pool = NULL;
 	worker_free(w->worker);
 }
 
@@ -695,6 +762,7 @@ world_free(struct world *w)
 		sessions_count_free(w->sessions);
 	if (w->memory != NULL)
 		memory_free(w->memory);
+	node_unref(w->node);
 	setup_unref(w->setup);
 	gen_shared_unref(w->shared);
 	peers_free(w);

@@ -36,12 +36,22 @@ bool book_say(struct book *b, const char *name, uint16_t type, const char *const
 bool book_has(const struct book *b, const char *name, uint16_t type);
 /* text NULL: the fetch fails, `why` says how. The TXT record is said as well. */
 void book_sts(struct book *b, const char *domain, const char *id, const char *text, const char *why);
+/* status 0: the request fails, `fail` says how ("timeout"). `headers`: "name: value\n" each. */
+void book_http(struct book *b, const char *method, const char *url, long status, const char *headers, const char *body,
+    const char *fail);
+bool book_answer(void *book, const char *method, const char *url, struct slice sent, long *status, char **headers,
+    char **body, const char **kind);
+/* The n-th request of gw.http: "GET https://..." and what was sent; NULL at the end. */
+const char *book_request(const struct book *b, size_t n, const char **sent);
 /* What nothing was said of, a sentence each; NULL when there is none. Borrowed. */
 const char *book_missing(const struct book *b);
 void book_missing_add(struct book *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void book_missing_clear(struct book *b);
 enum dns_status book_look(void *book, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n,
     bool *secure, char **why);
+/* Who is asked about what nothing is said of; as dns_fixture's `look`. */
+void book_ask(struct book *b, enum dns_status (*look)(void *owner, const char *name, uint16_t type, uint8_t **pkt,
+    size_t *pkt_n, bool *secure, char **why), void *owner);
 bool book_fetch(void *book, const char *domain, char **text, char **why);
 uint16_t book_type(const char *name);	/* "MX"; 0: not known here */
 
@@ -143,7 +153,7 @@ struct world_notice {
 };
 struct seen {				/* one handler call, kept */
 	enum policy_hook hook;
-	char *handler, *where, *verdict, *reason, *status, *text, *error, *added;
+	char *handler, *where, *verdict, *reason, *status, *text, *error, *added, *route, *tags, *matched;
 	int level;
 	bool is_rule;
 	uint64_t message;

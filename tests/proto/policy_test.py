@@ -25,6 +25,11 @@ gw.on("rcpt", function(session, message, rcpt)
     if err then return gw.defer { text = "no answer" } end
     return gw.reject { text = txt[1] }
   end
+  if rcpt.localpart == "asked" then
+    local a, err = gw.http { url = "https://cmdb.acme.example/host?name=" .. session.helo }
+    if err then return gw.defer { text = err.kind } end
+    return gw.reject { text = gw.json.decode(a.body).why .. a.headers["x-from"] }
+  end
   if rcpt.localpart == "broken" then error("so it is") end
 end, { name = "rcpt.words" })
 """
@@ -110,6 +115,16 @@ t.describe("the world", function()
     t.eq(s:send { from = "bob@x.example", to = "listed@acme.example" }.reply.text, "no answer")
   end)
 
+  t.it("answers HTTP", function()
+    local env = t.env { config = { routes = config.routes, policy = { network = { http = { "https://cmdb.acme.example/" } } } } }
+    env.http:answer("https://cmdb.acme.example/host?name=client.example", { json = { why = "by " }, headers = { ["X-From"] = "book" } })
+    local s = env:session { listener = "inbound", ip = "192.0.2.77" }
+    t.eq(s:send { from = "bob@x.example", to = "asked@acme.example" }.reply.text, "by book")
+    t.eq(env.http:requests()[1].request, "GET https://cmdb.acme.example/host?name=client.example")
+    env.http:fail("https://cmdb.acme.example/host?name=client.example", "timeout")
+    t.eq(s:send { from = "bob@x.example", to = "asked@acme.example" }.reply.text, "timeout")
+  end)
+
   t.it("knows MTA-STS", function()
     env.sts:policy("x.example", { mode = "enforce", mx = { "mx.x.example" } })
     local p = env:peer("mx.x.example", { caps = { "STARTTLS" }, tls = { verified = "no" } })
@@ -191,7 +206,7 @@ def passes(t):
     """The example of the design runs as it stands; time, waiting handlers, MTA-STS and single hooks."""
     done = run(bundle(t, "good", example=EXAMPLE, world=WORLD))
     t.eq(done.returncode, 0, done.stdout + done.stderr)
-    t.has(done.stdout, "7 tests, 7 passed, 0 failed", "the sum")
+    t.has(done.stdout, "8 tests, 8 passed, 0 failed", "the sum")
     t.has(done.stdout, "ok    tests/example_test.lua  secure tag: adds REQUIRETLS", "a line each")
 
 
@@ -209,7 +224,7 @@ def fails(t):
           "a host that is not there")
     t.has(done.stdout, "t.trace: no handler did that", "no such trace")
     t.has(done.stdout, "rcpt       rcpt.words               nil      policy.lua:", "what there is instead")
-    t.has(done.stdout, "policy.lua:19: so it is", "the broken handler's own words")
+    t.has(done.stdout, "policy.lua:24: so it is", "the broken handler's own words")
     t.has(done.stdout, "unknown global 'io'", "nothing of the machine is in reach")
 
 
@@ -219,7 +234,7 @@ def formats(t):
     where = bundle(t, "some", example=EXAMPLE)
     done = run(where, "--coverage")
     t.eq(done.returncode, 0, done.stdout + done.stderr)
-    t.has(done.stdout, "of 16 lines; not reached: 11-12 15-17", "lines")
+    t.has(done.stdout, "of 20 lines; not reached: 11-12 15-17 20-22", "lines")
     t.has(done.stdout, "3 of 3 rules and handlers ran", "rules")
     done = run(where, "--coverage=90", "--tap", "--junit", t.path("out.xml"))
     t.eq(done.returncode, 1, "below the threshold")
@@ -229,6 +244,81 @@ def formats(t):
     t.eq((root.get("tests"), root.get("failures")), ("3", "0"), "JUnit")
     done = run(where, "--coverage", "--only", "portal")
     t.has(done.stdout, "1 test, 1 passed", "one of them")
+
+
+def ask(where, command, *args, text=""):
+    return subprocess.run([find_program("sallyport"), "policy", command, *args, where], input=text, capture_output=True,
+                          text=True, timeout=100, check=False)
+
+
+GATEWAY = '''return gw.config {
+  identity  = { hostname = "gw.acme.example" },
+  networks  = { office = { "10.0.0.0/8" } },
+  listeners = {
+    inbound = { bind = "192.0.2.25:25", role = "mx" },
+    relay   = { bind = "192.0.2.25:587", role = "relay", clients = "office" },
+  },
+  domains   = { { match = "acme.example", kind = "local", route = "inside" }, { match = "*", route = "internet" } },
+  routes    = { inside = { via = "10.1.1.1:25" }, internet = { via = "mx" }, portal = { via = "10.1.1.2:465" } },
+  policy    = { load = "policy.lua", network = { dns = true } },
+}
+'''
+
+
+def whole(t):
+    where = bundle(t, "whole")
+    with open(os.path.join(where, "gateway.lua"), "w", encoding="utf-8") as f:
+        f.write(GATEWAY)
+    return where
+
+
+def words(text, first):
+    return [" ".join(line.split()) for line in text.splitlines() if line.startswith(first)]
+
+
+@case.register("explain-one-message")
+def explain(t):
+    """What each handler said, what is owed, where it would go, and what would have to be looked up."""
+    where = whole(t)
+    done = ask(where, "explain", "--from", "ann@acme.example", "--to", "bob@clinic.example", "--header",
+               "Subject: [secure] x", "--ip", "10.1.2.3")
+    t.eq(done.returncode, 0, done.stderr)
+    t.has(done.stdout, "message simulated", "the head")
+    t.eq(words(done.stdout, "message"), ['message rule tag.subject policy.lua:2 - matched subject_word "[secure]" +encrypt[admin] authenticate[admin] '
+                                         'secure_lookup[admin] propagate[admin] tag=secure'], "the rule")
+    t.eq(words(done.stdout, "route"), ["route built-in bob@clinic.example internet -> clinic.example"], "the route")
+    t.has(done.stdout, "dns        MX clinic.example -> needs --live-dns", "what is not known")
+    t.eq(words(done.stdout, "verdict"), ["verdict queued"], "the end")
+    done = ask(where, "explain", "--from", "a@x.example", "--to", "broken@acme.example")
+    t.eq(words(done.stdout, "verdict"), [words(done.stdout, "verdict")[0]], "one verdict")
+    t.has(done.stdout, "verdict    refused at rcpt: 451 4.3.0 Local policy error", "a broken handler")
+    t.has(done.stdout, "policy.lua:24: so it is", "and why")
+    t.eq(ask(where, "explain").returncode, 2, "without a recipient")
+
+
+@case.register("a-session-by-hand")
+def by_hand(t):
+    """Replies on standard output, decisions on standard error; waiting handlers take no real time."""
+    done = ask(whole(t), "session", "--listener", "inbound", "--ip", "192.0.2.7", text="EHLO me\n"
+               "MAIL FROM:<a@x.example>\nRCPT TO:<slow@acme.example>\nRCPT TO:<ann@acme.example>\nDATA\n"
+               "Subject: [secure] hi\n\nhello\n.\n!wait 1h\nQUIT\n")
+    t.eq(done.returncode, 0, done.stderr)
+    replies = [line for line in done.stdout.splitlines() if line[3] == " "]
+    t.eq([line[:9] for line in replies[2:5]], ["250 2.1.0", "451 4.7.1", "250 2.1.5"], done.stdout)
+    t.has(replies[6], "queued as", "taken")
+    t.has(" ".join(done.stderr.split()), 'rcpt lua rcpt.words policy.lua:12 defer 4.7.1 text "waited"', "decisions")
+    t.has(done.stderr, "tag=secure", "decisions")
+
+
+@case.register("lines-of-lua")
+def repl(t):
+    """The sandbox of tests, line by line; a chunk may go over several."""
+    done = ask(whole(t), "repl", text="1 + 1\nfor i = 1, 2 do\nprint('line ' .. i)\nend\n"
+               "env:call('rcpt', { message = { from = 'a@x.example' }, rcpt = 'slow@acme.example' })\nnope\n")
+    t.eq(done.returncode, 0, done.stderr)
+    t.eq(done.stdout.splitlines()[:3], ["2", "line 1", "line 2"], done.stdout)
+    t.has(done.stdout, 'kind = "defer"', "a hook")
+    t.has(done.stdout, "unknown global 'nope'", "an error does not end it")
 
 
 case.main()
