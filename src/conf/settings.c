@@ -96,6 +96,16 @@ step(struct lister *l, const char *shown, const char *path, const json_t *v)
 	l->path[path_n] = '\0';
 }
 
+static bool
+is_value(const char *path, const struct setting *s)
+{
+	size_t n = strlen(path);
+
+	if (n == 0 || path[n - 1] == '*')	/* all of it, or an item of a map or list */
+		return false;
+	return s == NULL || (s->type != T_SECTION && s->type != T_MAP && s->type != T_LIST);
+}
+
 static void
 list(struct lister *l, const json_t *v)
 {
@@ -106,8 +116,7 @@ list(struct lister *l, const json_t *v)
 	json_t *each;
 	size_t i;
 
-	if (l->path[0] != '\0' && !is_map && (s == NULL || (s->type != T_SECTION && s->type != T_LIST)) &&
-	    strchr("*", l->path[strlen(l->path) - 1]) == NULL) {
+	if (is_value(l->path, s)) {
 		json_object_set_new(l->out, l->shown, json_pack("{s:o, s:b}", "value", relative(v, l->dir), "restart",
 		    setting_is_for_start(l->path)));
 		return;
