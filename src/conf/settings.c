@@ -9,9 +9,9 @@
 
 /* Taken at start only: a reload leaves them as they are, or is refused. With all that is below them. */
 static const char *const at_start[] = {
-	"service", "dns", "log", "listeners.*.bind", "sts_serve.bind", "queue.path", "queue.min_free", "queue.max_bytes",
-	"queue.max_messages", "queue.active", "evidence.keep", "tlsrpt.keep", "tlsrpt.max_domains",
-	"trace.keep", "trace.max_rows", NULL
+	"service", "dns", "log.file", "log.format", "log.level", "log.json_file", "log.journal", "listeners.*.bind",
+	"sts_serve.bind", "queue.path", "queue.min_free", "queue.max_bytes", "queue.max_messages", "queue.active",
+	"evidence.keep", "tlsrpt.keep", "tlsrpt.max_domains", "trace.keep", "trace.max_rows", NULL
 };
 
 bool
