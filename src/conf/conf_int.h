@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "conf/conf.h"
+#include "conf/settings.h"
 
 /* ---- Problems: one line each, all of them in one go ---- */
 #define PROBLEMS_MAX 200
@@ -72,6 +73,7 @@ extern const char *const conf_column_types[];	/* enum column_type */
 extern const char *const conf_handler_levels[];	/* POLICY_ADVISORY ... */
 /* The part of s->path below `prefix` when it is directly below, else NULL. */
 const char *setting_below(const struct setting *s, const char *prefix);
+bool setting_is_for_start(const char *path);	/* of the schema; settings.c */
 const char *setting_type_name(const struct setting *s);	/* "duration", "list of paths" */
 
 /* ---- Reading ---- */

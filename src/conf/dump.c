@@ -71,6 +71,8 @@ setting_json(const struct setting *s)
 		json_object_set_new(o, "required", json_true());
 	if (s->flags & S_SOME)
 		json_object_set_new(o, "may_be_empty", json_false());
+	if (setting_is_for_start(s->path))
+		json_object_set_new(o, "restart", json_true());
 	json_object_set_new(o, "text", json_string(s->text));
 	return o;
 }

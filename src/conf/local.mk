@@ -10,6 +10,7 @@ libsallyport_a_SOURCES += \
 	src/conf/read.c \
 	src/conf/route.c src/conf/route.h \
 	src/conf/schema.c \
+	src/conf/settings.c src/conf/settings.h \
 	src/conf/special.c \
 	src/conf/sts.c \
 	src/conf/tables.c \

@@ -95,6 +95,8 @@ add_facts(struct buf *b, const struct setting *s)
 		buf_adds(b, "; default ");
 		add_default(b, s->dflt);
 	}
+	if (setting_is_for_start(s->path))
+		buf_adds(b, "; taken at start only");
 	buf_adds(b, ")\n");
 }
 

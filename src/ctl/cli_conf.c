@@ -26,6 +26,17 @@ load(const char *file, bool check_files)
 	return conf;
 }
 
+struct conf *
+cli_load_conf(const char *where)
+{
+	struct stat st;
+	char *file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
+	struct conf *conf = load(file, false);
+
+	free(file);
+	return conf;
+}
+
 /* The policies a configuration names, loaded as a worker would. */
 static int
 check_policies(const struct conf *conf)
@@ -60,8 +71,10 @@ cli_config(struct cli *c)
 	char *text;
 	int rc = EXIT_OK;
 
-	if (c->argc > 3)
+	if (c->argc > 3 && strcmp(what, "diff") != 0)
 		return cli_usage("config takes one file");
+	if (strcmp(what, "diff") == 0)
+		return cli_config_diff(c);
 	if (strcmp(what, "schema") == 0) {
 		text = conf_schema_json();
 		puts(text);
@@ -69,7 +82,7 @@ cli_config(struct cli *c)
 		return EXIT_OK;
 	}
 	if (strcmp(what, "check") != 0 && strcmp(what, "dump") != 0 && strcmp(what, "audit") != 0)
-		return cli_usage("config: check, dump, audit or schema is expected");
+		return cli_usage("config: check, dump, audit, diff or schema is expected");
 	conf = load(file, strcmp(what, "check") == 0);
 	if (conf == NULL)
 		return EXIT_NO;
@@ -112,15 +125,11 @@ cli_policy_files(struct cli *c)
 	bool is_options, is_types;
 	const char *what = c->argc > 1 ? c->argv[1] : "", *where = c->argc > 2 ? c->argv[2] : c->conf_file;
 	struct conf *conf;
-	struct stat st;
-	char *file;
 	int rc;
 
 	is_options = strcmp(what, "options") == 0;
 	is_types = strcmp(what, "types") == 0;
-	file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
-	conf = load(file, false);
-	free(file);
+	conf = cli_load_conf(where);
 	if (conf == NULL)
 		return EXIT_NO;
 	rc = is_options || is_types ? show_options(conf, is_types ? "types" : c->json ? "json" : "text") :

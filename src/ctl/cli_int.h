@@ -29,6 +29,10 @@ long long cli_num(const json_t *o, const char *key);
 void cli_print_fields(const json_t *o, int indent);
 int cli_config(struct cli *c);
 int cli_policy(struct cli *c);
+struct conf;
+struct conf *cli_load_conf(const char *where);	/* a file, or a directory with gateway.lua; prints what is wrong */
+int cli_config_diff(struct cli *c);
+int cli_policy_diff(struct cli *c);
 int cli_policy_files(struct cli *c);	/* cli_conf.c: check, options, types */
 int cli_queue(struct cli *c);
 int cli_evidence(struct cli *c);

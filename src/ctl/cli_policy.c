@@ -141,6 +141,7 @@ cli_policy(struct cli *c)
 		{ "help", 0, 3, false, cli_policy_help },
 		{ "load", 1, 1, false, load },
 		{ "list", 0, 0, false, list },
+		{ "diff", 2, 2, false, cli_policy_diff },
 		{ "status", 0, 1, true, status },
 		{ "activate", 1, 1, true, activate },
 		{ "rollback", 0, 0, false, rollback },
@@ -158,5 +159,5 @@ cli_policy(struct cli *c)
 			json_object_set_new(c->args, "gen", json_string(c->argv[2]));
 		return words[i].run(c);
 	}
-	return cli_usage("policy: new, check, test, options, types, help, why, simulate, load, list, status, activate, rollback, canary or discard is expected");
+	return cli_usage("policy: new, check, test, options, types, help, why, simulate, load, list, diff, status, activate, rollback, canary or discard is expected");
 }

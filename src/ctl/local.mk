@@ -1,6 +1,7 @@
 libsallyport_a_SOURCES += \
 	src/ctl/cli.c src/ctl/cli_int.h \
 	src/ctl/cli_conf.c \
+	src/ctl/cli_diff.c \
 	src/ctl/cli_evidence.c \
 	src/ctl/cli_new.c src/ctl/cli_new.h \
 	src/ctl/cli_policy.c \

@@ -310,7 +310,7 @@ relax(struct attempt *a, struct verdict *v)
 
 	if (!grant_use(a, v->grant, a->verdict.owed, &left, &err)) {
 		log_warn("relax refused", LOG_ID("message", a->msg->id), LOG_S("grant", v->grant),
-		    LOG_S("handler", v->handler), LOG_S("why", err.text));
+		    LOG_S("handler", v->handler), LOG_S("why", err.text), LOG_B("gen", policy_gen_id(a->gen), 12));
 		drop_conn(a);
 		a->host++;
 		attempt_host(a);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "conf/settings.h"
 #include "gateway/generations.h"
 
 #define LOAD_MS 75000		/* with a policy's init, of which a handler has 60 s */
@@ -35,6 +36,7 @@ struct entry {
 	struct gen_shared *shared;
 	struct setup *setup;		/* NULL once it can no longer come back */
 	char *file, *by;
+	char *restart;			/* settings that differ from those of the start and need one; NULL */
 	const struct entry *before;	/* whose place it took; NULL none, or no longer known */
 	bool is_back;			/* by a rollback */
 	int64_t loaded_ms, active_ms, ended_ms;	/* wall; 0 not yet */
@@ -53,6 +55,7 @@ struct generations {
 	const struct generations_ops *ops;
 	void *owner;
 	char *conf_file;
+	struct conf *at_start;		/* what the daemon was started with */
 	bool is_confined, is_closing;
 	TAILQ_HEAD(entries, entry) entries;	/* oldest first */
 	struct entry *active;
@@ -123,6 +126,7 @@ entry_free(struct generations *g, struct entry *e)
 	json_decref(e->canary);
 	free(e->file);
 	free(e->by);
+	free(e->restart);
 	free(e);
 }
 
@@ -243,6 +247,20 @@ drain(struct generations *g, struct entry *e)
 	watch(g);
 }
 
+/* Draining, and no worker has a state of it any more. */
+static void
+note_retired(struct generations *g)
+{
+	struct entry *e;
+
+	TAILQ_FOREACH(e, &g->entries, link) {
+		if (e->state != GEN_DRAINING || atomic_load(&e->shared->states) > 0)
+			continue;
+		e->state = GEN_RETIRED;
+		log_info("generation retired", LOG_S("gen", e->shared->id), LOG_U("number", e->num));
+	}
+}
+
 static void
 drain_fewer(struct generations *g)
 {
@@ -283,15 +301,12 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	int64_t now = clock_mono_ms();
 	bool more = false;
 
+	note_retired(g);
 	TAILQ_FOREACH(e, &g->entries, link) {
 		if (e->state == GEN_CANARY && e->canary_until_ms != 0 && now >= e->canary_until_ms)
 			end_canary(g, "its time is over");
-		if (e->state == GEN_DRAINING && atomic_load(&e->shared->states) == 0) {
-			e->state = GEN_RETIRED;
-			log_info("generation retired", LOG_S("gen", e->shared->id), LOG_U("number", e->num));
-		} else if (e->state == GEN_DRAINING && now >= e->drain_until_ms && !e->is_cut) {
+		if (e->state == GEN_DRAINING && now >= e->drain_until_ms && !e->is_cut)
 			cut(g, e);
-		}
 		more = more || e->state == GEN_DRAINING || (e->state == GEN_CANARY && e->canary_until_ms != 0);
 	}
 	forget_setups(g);
@@ -385,9 +400,15 @@ load(struct generations *g, const char *file, const char *by, struct err *err)
 	if (binds_are_same(g->active->setup->conf, s->conf, err) &&
 	    certificates_are_good(g->active->setup, s, err))
 		e = bring_up(g, s, file, by, "reload", err);
-	setup_unref(s);
 	if (e != NULL)
-		failpoint("reload-loaded");
+		e->restart = conf_needs_restart(g->at_start, s->conf);
+	setup_unref(s);
+	if (e == NULL)
+		return NULL;
+	failpoint("reload-loaded");
+	if (e->restart != NULL)
+		log_warn("settings wait for a restart", LOG_S("gen", e->shared->id), LOG_U("number", e->num),
+		    LOG_S("settings", e->restart));
 	return e;
 }
 
@@ -410,6 +431,7 @@ activate(struct generations *g, struct entry *e, const struct entry *before, con
 	failpoint("reload-active");
 	if (old != NULL) {
 		drain(g, old);
+		note_retired(g);
 		drain_fewer(g);
 		log_info("configuration active", LOG_S("gen", e->shared->id), LOG_U("number", e->num),
 		    LOG_S("file", e->file), LOG_S("by", by), LOG_S("was", old->shared->id));
@@ -422,6 +444,7 @@ generations_start(struct generations *g, struct setup *s, struct err *err)
 {
 	struct entry *e = bring_up(g, s, g->conf_file, "start", "start", err);
 
+	g->at_start = conf_ref(s->conf);
 	if (e != NULL)
 		activate(g, e, NULL, "start");
 	return e != NULL;
@@ -750,6 +773,8 @@ entry_json(const struct generations *g, const struct entry *e)
 	add_time(o, "active_since", e->active_ms);
 	add_time(o, "replaced_at", e->ended_ms);
 	add_time(o, "degraded_at", e->degraded_ms);
+	if (e->restart != NULL)
+		json_object_set_new(o, "needs_restart", json_string(e->restart));
 	if (e->degraded_ms != 0)
 		json_object_set_new(o, "degraded_by", json_string(e->degraded_by));
 	if (e->state == GEN_CANARY)
@@ -812,6 +837,24 @@ generations_metrics(struct generations *g, void (*fn)(void *arg, const struct ct
 }
 
 /* ---- Requests ---- */
+
+static json_t *
+describe(const struct entry *e, struct err *err)
+{
+	char *text;
+	json_t *o;
+
+	if (e->setup == NULL) {
+		err_set(err, "generation %llu is no longer in memory", (unsigned long long)e->num);
+		return NULL;
+	}
+	text = policy_describe(e->setup->bundle, e->setup->conf, err);
+	o = text == NULL ? NULL : json_loads(text, 0, NULL);
+	free(text);
+	if (o != NULL)
+		json_object_set_new(o, "settings", conf_settings(e->setup->conf));
+	return o;
+}
 
 static char *
 file_of(const char *where)
@@ -887,6 +930,8 @@ generations_ask(struct generations *g, const char *verb, const json_t *args, con
 	*exit_status = 1;
 	if (strcmp(verb, "policy.list") == 0)
 		return list(g);
+	if (strcmp(verb, "policy.describe") == 0)
+		return (e = word == NULL ? g->active : find(g, word, err)) == NULL ? NULL : describe(e, err);
 	if (strcmp(verb, "policy.load") == 0) {
 		e = ask_load(g, args, by, err);
 	} else if (strcmp(verb, "policy.rollback") == 0) {
@@ -950,6 +995,7 @@ generations_free(struct generations *g)
 	while ((e = TAILQ_FIRST(&g->entries)) != NULL)
 		entry_free(g, e);
 	event_free(g->tick);
+	conf_unref(g->at_start);
 	free(g->conf_file);
 	free(g);
 }

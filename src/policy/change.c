@@ -99,7 +99,7 @@ policy_owe(struct policy_run *r, duty_mask *mask, struct msg *msg, enum tls_leve
 	else if (r->s->hop != NULL && mask == &r->s->hop->added)
 		snprintf(r->s->hop->added_by, sizeof r->s->hop->added_by, "%s %s", r->h->name, r->h->where);
 	log_info("policy requires tls", LOG_S("level", tls_level_name(level)), LOG_S("handler", r->h->name),
-	    LOG_S("where", r->h->where), LOG_S("reason", reason),
+	    LOG_S("where", r->h->where), LOG_S("reason", reason), LOG_B("gen", policy_gen_id(r->gen), 12),
 	    r->s->msg != NULL ? LOG_ID("message", r->s->msg->id) : LOG_S("message", NULL));
 	return true;
 }

@@ -402,7 +402,7 @@ handler_done(struct policy_run *r)
 	if (h->level == POLICY_ADVISORY) {
 		log_info("policy would have", LOG_S("verdict", verdict_kind_name(v->kind)),
 		    LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
-		    LOG_S("where", v->where), LOG_S("reason", v->reason),
+		    LOG_S("where", v->where), LOG_S("reason", v->reason), LOG_B("gen", policy_gen_id(r->gen), 12),
 		    r->s->msg != NULL ? LOG_ID("message", r->s->msg->id) : LOG_S("message", NULL));
 		verdict_fini(v);
 		return false;

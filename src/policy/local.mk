@@ -13,6 +13,7 @@ libsallyport_a_SOURCES += \
 	src/policy/check.c src/policy/check_int.h src/policy/check_lints.c \
 	src/policy/corolib.c \
 	src/policy/counts.c \
+	src/policy/describe.c \
 	src/policy/engine.c \
 	src/policy/fiber.c \
 	src/policy/index.c \

@@ -168,6 +168,10 @@ bool policy_check(const struct policy_bundle *b, const struct conf *conf, char *
  * Heap; NULL with err when they do not load. */
 char *policy_options_text(struct policy_bundle *b, struct conf *conf, const char *as, struct err *err);
 
+/* Files with their digests and handlers with their places, as JSON. Heap; NULL with `err` when it cannot be
+ * loaded. */
+char *policy_describe(struct policy_bundle *b, struct conf *conf, struct err *err);
+
 /* ---- A worker's engine ---- */
 struct policy;
 struct policy_gen;

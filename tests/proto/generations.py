@@ -3,6 +3,8 @@ left again. What is wrong with a new one never touches the one that runs."""
 
 import json
 import os
+import subprocess
+import sys
 
 import case
 from case import Lua, merge
@@ -188,7 +190,7 @@ def canary(t):
     t.eq(states(gw), ["active", "checked"], "states after its time")
     ask(t, gw, "canary", "2", "--percent", "100")
     ask(t, gw, "activate", "2")
-    t.eq((who(t, gw), states(gw)), ("two", ["draining", "active"]), "activated out of the canary")
+    t.eq((who(t, gw), states(gw)[-1]), ("two", "active"), "activated out of the canary")
 
     ask(t, gw, "load", bundle(gw, "more", says("three"), {"routes": {"portal": {"via": ["127.0.0.1:9"]}}}))
     refused(t, gw, "routes.portal", "canary", "3", "--percent", "5")
@@ -281,6 +283,47 @@ def breaker(t):
     fail(t, gw, 6)
     gw.wait_log("generation degraded", count=4)
     t.eq(who(t, gw), "one", "where it went back to stays")
+
+
+@case.register("resident-after-many-reloads", "X-74", "I6")
+def many_reloads(t):
+    """The bench of reloads, fewer of them: no Lua state or configuration stays behind."""
+    bench = os.path.join(case.SRCDIR, "tests", "bench", "reload.py")
+    done = subprocess.run([sys.executable, "-B", bench, "50"], capture_output=True, text=True, timeout=100, check=False)
+    t.eq(done.returncode, 0, f"reload.py: {done.stdout} {done.stderr}")
+    t.has(done.stdout, "generations left: 1\n", "what is left of them")
+
+
+@case.register("what-differs", "X-74", "F-17")
+def differs(t):
+    """config diff and policy diff name files, handlers and settings; exit status 3 and a warning at load tell of what
+    only a restart changes."""
+    gw = t.gateway(policy=says("one"))
+    same = gw.run("config", "diff")
+    t.eq((same.returncode, same.stdout), (0, "no difference\n"), "nothing has changed")
+    path = bundle(gw, "next", says("two") + 'gw.rule { name = "mail.new", at = "mail", act = { gw.action.note("x") } }\n',
+                  {"routes": {"internet": {"tls": "encrypt"}}, "policy": {"levels": {"life.fini": "advisory"}}})
+    for args in (("config", "diff", path + "/gateway.lua"), ("policy", "diff", "1", path),
+                 ("policy", "diff", gw.dir, path)):
+        done = gw.run(*args)
+        t.eq(done.returncode, 0, f"{args}: {done.stderr}")
+        for part in ("~ file policy.lua", "+ handler mail.new: rule at mail, normal",
+                     "~ handler life.fini: handler at fini, normal, priority 0 -> handler at fini, advisory",
+                     '~ routes.internet.tls: "may" -> "encrypt"'):
+            t.has(done.stdout, part, f"{args}")
+        t.lacks(done.stdout, "restart", f"{args}")
+        t.lacks(done.stdout, "mail.who", f"{args}: a handler that is the same")
+    over = {"log": {"level": "info"}, "listeners": {"extra": {"bind": ["127.0.0.1:9"]}}}
+    wider = bundle(gw, "wider", says("one"), over)
+    diff = gw.run("config", "diff", path + "/gateway.lua", wider + "/gateway.lua", "--json")
+    t.eq(diff.returncode, 3, f"what needs a restart: {diff.stderr}")
+    restart = {d["setting"] for d in json.loads(diff.stdout)["settings"] if d["restart"]}
+    t.eq(restart, {"log.level", "listeners.extra.bind"}, "what needs a restart")
+    t.has(gw.run("config", "diff", wider + "/gateway.lua").stdout, '! log.level: "debug" -> "info"', "text")
+    gen = ask(t, gw, "load", bundle(gw, "quiet", says("one"), {"log": {"level": "info"}}))
+    t.eq(gen["needs_restart"], "log.level", "what load says")
+    t.has(gw.wait_log("settings wait for a restart")[-1], "log.level", "log")
+    refused(t, gw, "no generation", "diff", "1", "77")
 
 
 case.main()
