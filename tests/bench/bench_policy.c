@@ -38,6 +38,11 @@ static const struct bench {
 	    "    message:require_tls { level = 'requiretls', reason = 'sender marked secure' }\n"
 	    "  end\n"
 	    "end, { name = 'x' .. i }) end", 12 },
+	{ "12 handlers that look", HOOK_MESSAGE,
+	    "for i = 1, 12 do gw.on('message', function(session, message)\n"
+	    "  local subject = message:subject()\n"
+	    "  if subject and subject:lower():find('[other]', 1, true) then message:tag 'secure' end\n"
+	    "end, { name = 'x' .. i }) end", 12 },
 	{ "rules, 1, a domain", HOOK_MESSAGE, RULES(1, "gw.match.sender_domain('d' .. i .. '.example')"), 0 },
 	{ "rules, 10, domains", HOOK_MESSAGE, RULES(10, "gw.match.sender_domain('d' .. i .. '.example')"), 10 },
 	{ "rules, 100, domains", HOOK_MESSAGE, RULES(100, "gw.match.sender_domain('d' .. i .. '.example')"), 100 },
