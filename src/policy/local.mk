@@ -66,6 +66,11 @@ TESTS += tests/unit/test_policy_index
 tests_unit_test_policy_index_SOURCES = tests/unit/test_policy_index.c tests/unit/policy_fixture.h \
 	tests/fuzz/fuzz_random.h tests/unit/unit.h
 tests_unit_test_policy_index_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_policy_escape
+TESTS += tests/unit/test_policy_escape
+tests_unit_test_policy_escape_SOURCES = tests/unit/test_policy_escape.c tests/unit/policy_fixture.h \
+	tests/unit/unit.h
+tests_unit_test_policy_escape_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_policy_await
 TESTS += tests/unit/test_policy_await
 tests_unit_test_policy_await_SOURCES = tests/unit/test_policy_await.c tests/unit/policy_fixture.h \

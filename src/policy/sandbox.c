@@ -436,16 +436,16 @@ static int
 os_date(lua_State *L)	/* upvalue: the library's */
 {
 	const char *f = luaL_checkstring(L, 1);
+	lua_Number t = luaL_checknumber(L, 2);
 
 	if (f[0] != '!')
 		return luaL_error(L, "os.date: only UTC: the format begins with '!'");
 	if (strlen(f) > 200)
 		return luaL_error(L, "os.date: the format is too long");
-	luaL_checknumber(L, 2);
+	luaL_argcheck(L, t == t, 2, "not a time");	/* NaN */
 	lua_settop(L, 2);
 	if (!lua_isinteger(L, 2)) {
-		lua_pushinteger(L, (lua_Integer)(lua_tonumber(L, 2) < 0 ? 0 : lua_tonumber(L, 2) > 2e11 ? 2e11 :
-		    lua_tonumber(L, 2)));
+		lua_pushinteger(L, (lua_Integer)(t < 0 ? 0 : t > 2e11 ? 2e11 : t));
 		lua_replace(L, 2);
 	}
 	lua_pushvalue(L, lua_upvalueindex(1));

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "policy/policy_int.h"
+#include "policy/trace.h"
 
 /* `times` rules, of which the last one holds; the others are about other domains, networks, listeners. */
 #define RULES(times, when) "for i = 1, " #times " do gw.rule { name = 'r' .. i, at = 'message', when = " when \
@@ -37,6 +38,11 @@ static const struct bench {
 	    "    message:tag 'secure'\n"
 	    "    message:require_tls { level = 'requiretls', reason = 'sender marked secure' }\n"
 	    "  end\n"
+	    "end, { name = 'x' .. i }) end", 12 },
+	{ "12 handlers that look", HOOK_MESSAGE,
+	    "for i = 1, 12 do gw.on('message', function(session, message)\n"
+	    "  local subject = message:subject()\n"
+	    "  if subject and subject:lower():find('[other]', 1, true) then message:tag 'secure' end\n"
 	    "end, { name = 'x' .. i }) end", 12 },
 	{ "rules, 1, a domain", HOOK_MESSAGE, RULES(1, "gw.match.sender_domain('d' .. i .. '.example')"), 0 },
 	{ "rules, 10, domains", HOOK_MESSAGE, RULES(10, "gw.match.sender_domain('d' .. i .. '.example')"), 10 },
@@ -69,6 +75,10 @@ static const struct bench {
 	{ "look-up in domains, 1000", HOOK_MESSAGE,
 	    "local d = {} for i = 1, 1000 do d[i] = '.d' .. i .. '.example' end local set = gw.domains(d)\n"
 	    DO("local hit = set:has('clinic.example')"), 0 },
+	{ "table, 1000 rows, a row", HOOK_MESSAGE,
+	    "local t = gw.table 'partners' " DO("local row = t:get('d500.example') local level = row.level"), 0 },
+	{ "table, 1000 rows, none", HOOK_MESSAGE,
+	    "local t = gw.table 'partners' " DO("local row = t:get('clinic.example')"), 0 },
 };
 
 static struct policy_subject subject;
@@ -131,8 +141,24 @@ measure(struct policy *p, struct policy_gen *g, const char *name, enum policy_ho
 
 /* ---- Policies ---- */
 
-static char dir[] = "bench-policy-XXXXXX", path[64];
-static struct conf conf;
+static char dir[] = "bench-policy-XXXXXX", path[64], csv[64];
+static struct conf_table partners = { .name = (char *)"partners", .csv = csv };
+static struct conf conf = { .tables = &partners, .ntables = 1 };
+
+static void
+write_rows(void)
+{
+	FILE *f;
+
+	snprintf(csv, sizeof csv, "%s/partners.csv", dir);
+	f = fopen(csv, "w");
+	if (f == NULL)
+		exit(1);
+	fputs("domain,level,note\n", f);
+	for (int i = 0; i < 1000; i++)
+		fprintf(f, "d%d.example,verify,by hand\n", i);
+	fclose(f);
+}
 
 /* What a site would load, `text` or a copy of a file; ends the program when it cannot. */
 static struct policy_bundle *
@@ -152,12 +178,14 @@ bundle(const char *text)
 		exit(1);
 	fputs(text, f);
 	fclose(f);
+	write_rows();
 	conf.policy.nload = 1;
 	conf.policy.load = list;
 	conf.dir = dir;
 	atomic_store(&conf.refs, 100);
 	b = policy_bundle_read(&conf, NULL, &err);
 	unlink(path);
+	unlink(csv);
 	rmdir(dir);
 	if (b == NULL) {
 		fprintf(stderr, "%s\n", err.text);
@@ -283,6 +311,31 @@ count_hook(struct policy *p)
 	policy_gen_unref(g);
 }
 
+/* The same calls with a ring for records and without. */
+static void
+traced(struct policy *p, long rounds)
+{
+	static const struct trace_conf on = { .ring = 1000 };
+	static const char *const names[] = { "empty handler", "12 handlers that look", "rules, 1000, one holds" };
+
+	for (size_t i = 0; i < NELEMS(benches); i++) {
+		for (size_t k = 0; k < NELEMS(names); k++) {
+			struct policy_gen *g;
+			double off_ns, on_ns;
+
+			if (strcmp(benches[i].name, names[k]) != 0)
+				continue;
+			g = load(p, benches[i].text);
+			off_ns = measure(p, g, names[k], HOOK_MESSAGE, (rounds + 9) / 10) - fixture;
+			policy_trace_use(p, &on, NULL, NULL);
+			on_ns = measure(p, g, names[k], HOOK_MESSAGE, (rounds + 9) / 10) - fixture;
+			policy_trace_use(p, &(struct trace_conf){ .ring = 0 }, NULL, NULL);
+			printf("trace: %-29s %9.1f ns, without %.1f\n", names[k], on_ns, off_ns);
+			policy_gen_unref(g);
+		}
+	}
+}
+
 /* A site's file: ten rules and handlers, and a list of a thousand domains. */
 static void
 reloads(struct policy *p, const char *file)
@@ -381,6 +434,8 @@ main(int argc, char **argv)
 		waiting_handlers(p);
 	if (is_wanted(argc, argv, "count hook"))
 		count_hook(p);
+	if (is_wanted(argc, argv, "trace"))
+		traced(p, rounds);
 	snprintf(file, sizeof file, "%s/tests/bench/ten_rules.lua", srcdir == NULL ? ".." : srcdir);
 	if (is_wanted(argc, argv, "reload"))
 		reloads(p, file);

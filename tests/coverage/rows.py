@@ -27,7 +27,7 @@ def numbers(name):
 
 
 SOURCES = dict(numbers("rows.txt"))
-ROWS = [f"X-{n}" for n in (*range(1, 54), *range(64, 79))] + [f"F-{n}" for n in range(1, 23)] + list(SOURCES)
+ROWS = [f"X-{n}" for n in range(1, 79)] + [f"F-{n}" for n in range(1, 23)] + list(SOURCES)
 
 
 def built():
