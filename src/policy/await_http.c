@@ -452,6 +452,8 @@ gw_http(lua_State *L)
 	uint16_t port;
 	struct http_wait *w;
 	struct http *h;
+	char question[URL_MAX + 40];
+	int replayed;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	policy_opts_check(L, 1, "gw.http", fields);
@@ -478,6 +480,13 @@ gw_http(lua_State *L)
 	policy_wait_check(L, r, "gw.http");
 	if (!is_listed(r->gen->conf, url))
 		return policy_push_error(L, "refused", false, false, "gw.http: %s is not in policy.network.http", host);
+	/* What is sent may be a secret: a number stands for it. */
+	if (body == NULL)
+		snprintf(question, sizeof question, "%s %s", method, url);
+	else
+		snprintf(question, sizeof question, "%s %s #%016llx", method, url, (unsigned long long)hash64(body, nbody));
+	if ((replayed = policy_replayed(L, r, "http", question)) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	if (p->services.http == NULL && (p->dns == NULL || !has_loop(p)))
@@ -485,6 +494,7 @@ gw_http(lua_State *L)
 	port = (uint16_t)strtoul(url + strlen("https://") + strlen(host) + 1, NULL, 10);
 	w = policy_wait_new(r, sizeof *w, timeout, stop);
 	w->w.counted = true;
+	policy_wait_name(&w->w, "http", question);
 	w->h = h = xcalloc(1, sizeof *h);
 	h->wait = w;
 	h->policy = p;

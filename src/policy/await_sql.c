@@ -212,6 +212,8 @@ policy_sql_ask(lua_State *L, const struct sql_source *s, struct slice sql, const
 	int nparams = lua_gettop(L) - first + 1;
 	struct sql_query *q;
 	struct sql_wait *w;
+	const char *question;
+	int replayed;
 
 	if (sql.n > SQL_TEXT_MAX || memchr(sql.p, '\0', sql.n) != NULL)
 		return luaL_error(L, "%s: a statement has at most 64 KiB, and no NUL", api);
@@ -220,12 +222,16 @@ policy_sql_ask(lua_State *L, const struct sql_source *s, struct slice sql, const
 	for (int i = 0; i < nparams; i++)
 		check_param(L, api, first + i);
 	policy_wait_check(L, r, api);
+	question = policy_question(L, r, what, sql, first);
+	if ((replayed = policy_replayed(L, r, "sql", question)) >= 0)
+		return replayed;
 	if (policy_wait_room(L, r) != 0)
 		return 2;
 	if (p->services.pool == NULL)
 		return policy_push_error(L, "servfail", true, false, "%s: there are no threads for it", what);
 	w = policy_wait_new(r, sizeof *w, -1, stop);
 	w->w.counted = true;
+	policy_wait_name(&w->w, "sql", question);
 	w->mode = mode;
 	w->q = q = sql_query_new(s, sql.p, sql.n);
 	snprintf(q->what, sizeof q->what, "%s", what);

@@ -305,6 +305,33 @@ policy_replayed(lua_State *L, struct policy_run *r, const char *kind, const char
 }
 
 const char *
+policy_question(lua_State *L, struct policy_run *r, const char *what, struct slice text, int first)
+{
+	int n = lua_gettop(L) - first + 1;
+	struct buf *b;
+	json_t *args;
+	char *dump;
+
+	luaL_checkstack(L, 2, "question");
+	if (r->journal == NULL && r->trace == NULL && r->gen->policy->replay == NULL) {
+		lua_pushliteral(L, "");
+		return "";
+	}
+	b = policy_push_buf(L, 256 * 1024);
+	args = n > 0 ? journal_lua(L, first, n) : NULL;
+	dump = args == NULL ? NULL : json_dumps(args, JSON_COMPACT | JSON_SORT_KEYS);
+	buf_adds(b, what);
+	buf_addc(b, ' ');
+	buf_add(b, text.p, text.n);
+	if (dump != NULL && (buf_room(b) <= strlen(dump) + 2 || !(buf_addc(b, ' ') && buf_adds(b, dump))))
+		buf_printf(b, " #%016llx", (unsigned long long)hash64(dump, strlen(dump)));
+	buf_addc(b, '\0');
+	free(dump);
+	json_decref(args);
+	return buf_peek(b);
+}
+
+const char *
 policy_replay_digest(const struct policy_run *r)
 {
 	const struct policy_replay *rp = r->gen->policy == NULL ? NULL : r->gen->policy->replay;

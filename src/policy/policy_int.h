@@ -557,6 +557,9 @@ const char *policy_replay_digest(const struct policy_run *r);	/* NULL */
 /* In a function that would wait, as soon as it knows what for: while a recorded call is done again, the number of
  * results that were pushed; a handler that asks for what was not recorded is ended. -1: it is to wait. */
 int policy_replayed(lua_State *L, struct policy_run *r, const char *kind, const char *key);
+/* The words of a question with values, for those: what, text and the arguments of L from `first` on. On the stack,
+ * which has one more value then; "" when nobody records. */
+const char *policy_question(lua_State *L, struct policy_run *r, const char *what, struct slice text, int first);
 void policy_unknown(struct policy_run *r, const char *kind, const char *key);
 
 /* A handler that runs for long, or goes on after a long wait: a line with a traceback, at most once a
