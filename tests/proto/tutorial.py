@@ -41,6 +41,7 @@ DIFFERS = [
     (r"\bby=ann\b", r"by=\\S+"),
     (r"Landlock, ABI \d+|sqlite=[\d.]+|schema=\d+", ".*"),
     (r"limit\.(?:cpu|instructions)", r"limit\.(?:cpu|instructions)"),
+    (r" +\d+s\b", r" +\\d+s"),          # ages
     (r"\.\.\.", ".*"),
 ]
 TOKEN = re.compile("|".join(f"({p})" for p, _ in DIFFERS))
