@@ -329,7 +329,9 @@ def metrics_of(t, text):
             typed[found_.group(1)] = found_.group(2)
         else:
             found_ = re.fullmatch(r'(([a-zA-Z_:][\w:]*)(?:\{(?:\w+="[^"]*",?)*\})?) (\S+)', line)
-            t.check(found_ and found_.group(2) in typed, line)
+            t.check(found_, line)
+            of = re.sub(r"_(bucket|sum|count)$", "", found_.group(2))
+            t.check(found_.group(2) in typed or typed.get(of) == "histogram", line)
             t.check(found_.group(1) not in values, f"twice: {line}")
             values[found_.group(1)] = float(found_.group(3))
     t.check(all(n.endswith("_total") for n, kind in typed.items() if kind == "counter"), f"names: {typed}")

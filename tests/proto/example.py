@@ -144,15 +144,21 @@ def example_loads(t):
     t.has(done.stdout, "policy ok: 3 files")
 
 
-@case.register("design-example-later-parts-are-refused-by-name")
-def later_parts(t):
-    """What belongs to later work is named, never accepted and ignored; all of it at once."""
+@case.register("design-example-with-its-data")
+def with_data(t):
+    """Its table and its HTTP origin: a file that is missing is named, and with the file it loads."""
     config = CONFIG.replace("network = { dns = true }", 'network = { dns = true, http = { "https://cmdb.acme.example/" } }') \
         .replace("  queue = {", '  tables = { partners = { csv = "data/partners.csv", key = "domain" } },\n  queue = {')
-    done = check(t, bundle(t, config))
+    t.check(config.count("partners.csv") == 1 and config.count("cmdb") == 1, "the configuration has them")
+    where = bundle(t, config)
+    done = check(t, where)
     t.eq(done.returncode, 1, "exit status")
-    for name in ("tables", "policy.network.http"):
-        t.has(done.stderr, name + ":")
+    t.has(done.stderr, "data/partners.csv: cannot be read: No such file or directory")
+    os.makedirs(os.path.join(where, "data"))
+    with open(os.path.join(where, "data", "partners.csv"), "w", encoding="utf-8") as f:
+        f.write("domain,level,names\nclinic.example,verify,mx.clinic.example\n")
+    done = check(t, where)
+    t.eq(done.returncode, 0, done.stdout + done.stderr)
 
 
 @case.register("design-example-error-names-the-field")
