@@ -79,7 +79,7 @@ def no_start(t):
     gw = t.gateway(policy=LIFE % ("0", "", "one", "one"))
     t.eq(gw.run("policy", "check", "gateway.lua").returncode, 0, "policy check")
     gw.stop()
-    gw.policy = LIFE % ("0", "local x = ctx.reasn", "one", "one")
+    gw.policy = LIFE % ("0", "local k = 'reasn'; local x = ctx[k]", "one", "one")
     gw.write()
     t.eq(gw.run("policy", "check", "gateway.lua").returncode, 0, "policy check does not run it")
     try:
@@ -99,7 +99,8 @@ gw.every { name = "t.worker", interval = 0.2, jitter = 0.1, run = function(tick)
   gw.log.info("%s worker " .. tick.worker)
 end }
 gw.every { name = "t.fails", interval = 0.2, run = function(tick)
-  gw.dns.nothing(tick.name)
+  local what = "nothing"
+  gw.dns[what](tick.name)
 end }
 """
 
