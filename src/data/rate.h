@@ -2,7 +2,8 @@
  *
  * A limiter is a table of places, found by a keyed hash, eight to a set. A place is one word that is exchanged
  * by compare-and-swap, so that no thread ever waits for another. When a set is full the key that is closest to
- * being forgotten anyway loses its place: its next use begins anew. */
+ * being forgotten anyway loses its place: its next use begins anew. The first uses of a key may be one too many
+ * when a thread is stopped while it makes the place. */
 #ifndef DATA_RATE_H
 #define DATA_RATE_H
 

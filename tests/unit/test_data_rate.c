@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -191,12 +192,12 @@ END_TEST
 
 /* ---- Threads ---- */
 #define THREADS 4
-#define TRIES 30000
+#define TRIES 100000u
 
 struct taker {
 	struct rate *r;
 	struct counter *c;
-	unsigned got;
+	unsigned keys, got;
 };
 
 static void *
@@ -207,33 +208,54 @@ take(void *arg)
 	int64_t retry;
 
 	for (unsigned i = 0; i < TRIES; i++) {
-		snprintf(key, sizeof key, "k%u", i % 50);
+		snprintf(key, sizeof key, "k%u", i % t->keys);
 		t->got += rate_take(t->r, slice_of(key), 1, &retry);
 		counter_add(t->c, 1);
 	}
 	return NULL;
 }
 
-START_TEST(threads_get_what_there_is)
+/* One key that all of them want, in both ways of counting; and new keys, which they make at the same time. */
+static const struct {
+	const char *limit;
+	enum rate_kind kind;
+	unsigned keys, want, more;	/* more: a thread that is stopped while it makes a place */
+} crowds[] = {
+	{ "300000/1h", RATE_BUCKET, 1, 300000, 0 },
+	{ "300000/1h", RATE_WINDOW, 1, 300000, 0 },
+	{ "1/1h", RATE_BUCKET, 50000, 50000, 20 },
+	{ "1000/1h", RATE_BUCKET, 50, 50000, 5 },
+};
+
+static unsigned
+crowd(struct rate *r, unsigned keys)
 {
 	struct taker t[THREADS];
 	pthread_t th[THREADS];
 	struct err err;
-	struct rate *r;
-	const char *name;
 	unsigned got = 0;
-	int64_t value;
 
-	r = make("700/1h", _i == 0 ? RATE_BUCKET : RATE_WINDOW, 4096);	/* time stands still */
-	for (int i = 0; i < THREADS; i++) {
-		t[i] = (struct taker){ r, counter_get(node, "n", &err), 0 };
+	for (int i = 0; i < THREADS; i++)
+		t[i] = (struct taker){ r, counter_get(node, "n", &err), keys, 0 };
+	for (int i = 0; i < THREADS; i++)
 		pthread_create(&th[i], NULL, take, &t[i]);
-	}
 	for (int i = 0; i < THREADS; i++) {
 		pthread_join(th[i], NULL);
 		got += t[i].got;
 	}
-	ck_assert_uint_eq(got, 50 * 700);
+	return got;
+}
+
+START_TEST(threads_get_what_there_is)
+{
+	struct rate *r = make(crowds[_i].limit, crowds[_i].kind, RATE_KEYS_MAX);	/* time stands still */
+	const char *name;
+	unsigned got;
+	int64_t value;
+
+	got = crowd(r, crowds[_i].keys);
+	ck_assert_uint_ge(got, crowds[_i].want);
+	ck_assert_uint_le(got, crowds[_i].want + crowds[_i].more);
 	ck_assert(counter_at(node, 0, &name, &value));
 	ck_assert_str_eq(name, "n");
 	ck_assert_int_eq(value, THREADS * TRIES);
@@ -243,18 +265,13 @@ START_TEST(threads_get_what_there_is)
 END_TEST
 
 /* A table far too small, and somebody who lists it: nothing but lost counts. */
-START_TEST(threads_that_push_each_other_out)
-{
-	struct taker t[THREADS];
-	pthread_t th[THREADS];
-	struct err err;
-	struct rate *r = make("700/1h", RATE_BUCKET, 8);
+static atomic_bool is_over;
 
-	for (int i = 0; i < THREADS; i++) {
-		t[i] = (struct taker){ r, counter_get(node, "n", &err), 0 };
-		pthread_create(&th[i], NULL, take, &t[i]);
-	}
-	for (int i = 0; i < 200; i++) {
+static void *
+list_all(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&is_over)) {
 		json_t *list = rate_list(node, NULL, 10), *key;
 		size_t k;
 
@@ -262,8 +279,18 @@ START_TEST(threads_that_push_each_other_out)
 			ck_assert_int_eq(json_string_value(json_object_get(key, "key"))[0], 'k');
 		json_decref(list);
 	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(th[i], NULL);
+	return NULL;
+}
+
+START_TEST(threads_that_push_each_other_out)
+{
+	struct rate *r = make("700/1h", RATE_BUCKET, 8);
+	pthread_t th;
+
+	pthread_create(&th, NULL, list_all, NULL);
+	ck_assert_uint_gt(crowd(r, 50), 700);
+	atomic_store(&is_over, true);
+	pthread_join(th, NULL);
 	rate_unref(r);
 }
 END_TEST
@@ -275,6 +302,6 @@ UNIT_MAIN("data_rate",
     tcase_add_test(tc, words);
     tcase_add_test(tc, places_are_bounded);
     tcase_add_test(tc, limits_by_name);
-    tcase_add_loop_test(tc, threads_get_what_there_is, 0, 2);
+    tcase_add_loop_test(tc, threads_get_what_there_is, 0, NELEMS(crowds));
     tcase_add_test(tc, threads_that_push_each_other_out);
 )
