@@ -15,7 +15,6 @@ struct job {
 	void (*work)(struct job *j, unsigned thread);
 	atomic_bool is_cancelled;	/* work that takes long looks at it, and at pool_is_ending */
 	struct pool *pool;
-	unsigned thread;
 };
 struct pool *pool_new(unsigned threads, unsigned jobs_max, struct err *err);
 /* Ends the threads when what was posted is done, and cancelled. NULL is fine. */

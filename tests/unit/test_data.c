@@ -415,7 +415,7 @@ work(struct job *j, unsigned thread)
 {
 	struct work *w = (struct work *)j;
 
-	for (int i = 0; i < 2000 && !job_is_cancelled(j); i++)
+	for (int i = 0; i < 30000 && !job_is_cancelled(j); i++)
 		usleep(1000);
 	w->was_cancelled = job_is_cancelled(j);
 	atomic_fetch_add(w->done, 1);
@@ -450,6 +450,36 @@ START_TEST(pool_bounds_and_ends)
 }
 END_TEST
 
+static void
+quick(struct job *j, unsigned thread)
+{
+	(void)j, (void)thread;
+}
+
+/* One thread is busy for as long as nobody ends it; what comes after that goes by it, each time. */
+START_TEST(pool_goes_by_slow_work)
+{
+	static struct work slow;
+	static struct job q;
+	struct mailbox *mb = mailbox_new(NULL, NULL);
+	struct err err;
+	struct pool *p = pool_new(2, 10, &err);
+	atomic_int done = 0;
+
+	slow = (struct work){ .job = { .work = work, .mail = { .reply_to = mb } }, .done = &done };
+	ck_assert(pool_do(p, &slow.job));
+	for (int i = 0; i < 300; i++) {
+		q = (struct job){ .work = quick, .mail = { .reply_to = mb } };
+		ck_assert(pool_do(p, &q));
+		ck_assert_ptr_eq(mailbox_wait(mb, 30000), &q.mail);
+	}
+	atomic_store(&slow.job.is_cancelled, true);
+	ck_assert_ptr_eq(mailbox_wait(mb, 30000), &slow.job.mail);
+	pool_free(p);
+	mailbox_free(mb);
+}
+END_TEST
+
 UNIT_MAIN("data",
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_loop_test(tc, files_as_they_are, 0, NELEMS(files));
@@ -458,4 +488,5 @@ UNIT_MAIN("data",
     tcase_add_test(tc, watching);
     tcase_add_test(tc, readers_and_a_writer);
     tcase_add_test(tc, pool_bounds_and_ends);
+    tcase_add_test(tc, pool_goes_by_slow_work);
 )
