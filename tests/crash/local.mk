@@ -8,7 +8,7 @@ EXTRA_DIST += $(CRASH_TESTS) tests/crash/rig.py tests/crash/powercut.c
 # from the library. It is never installed.
 check_PROGRAMS += tests/crash/sallyportd-failpoints
 tests_crash_sallyportd_failpoints_SOURCES = src/sallyportd.c src/base/err.c src/deliver/outcome.c \
-	src/deliver/send.c src/gateway/daemon.c src/gateway/reception.c src/queue/group.c src/queue/open.c
+	src/deliver/send.c src/gateway/generations.c src/gateway/reception.c src/queue/group.c src/queue/open.c
 tests_crash_sallyportd_failpoints_CPPFLAGS = $(AM_CPPFLAGS) -DFAILPOINTS=1
 
 check_DATA += tests/crash/powercut.so

@@ -213,6 +213,8 @@ def check_blocks(work, cert, key):
             elif b.kind == "policy":
                 check_policy(b, directory, b.text, 0)
                 before = b.text
+            elif b.kind == "test" and doc == "doc/tutorial.md":
+                pass            # tutorial.py runs it, with the policy that has grown by then
             elif b.kind == "test":
                 check_test(b, directory, before)
             elif b.kind == "wrong":
