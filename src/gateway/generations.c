@@ -428,7 +428,6 @@ activate(struct generations *g, struct entry *e, const struct entry *before, con
 	e->before = before;
 	g->active = e;
 	g->ops->activated(g->owner, e->setup);
-	failpoint("reload-active");
 	if (old != NULL) {
 		drain(g, old);
 		note_retired(g);
@@ -460,6 +459,7 @@ generations_reload(struct generations *g, const char *by, struct err *err)
 		return false;
 	}
 	activate(g, e, g->active, by);
+	failpoint("reload-active");
 	return true;
 }
 
