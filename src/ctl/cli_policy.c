@@ -159,5 +159,6 @@ cli_policy(struct cli *c)
 			json_object_set_new(c->args, "gen", json_string(c->argv[2]));
 		return words[i].run(c);
 	}
-	return cli_usage("policy: new, check, test, options, types, help, why, simulate, load, list, diff, status, activate, rollback, canary or discard is expected");
+	return cli_usage("policy: new, check, test, explain, session, repl, options, types, help, why, simulate,\n"
+	    "load, list, status, diff, activate, rollback, canary or discard is expected");
 }
