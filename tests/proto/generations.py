@@ -254,7 +254,7 @@ def fail(t, gw, times, listener="inbound"):
 def breaker(t):
     """Errors up to the limit are nothing; one more marks the generation, and with auto_rollback the one
     before is active again. What was gone back to is not left by itself."""
-    over = {"policy": {"errors_per_minute": 5}, "limits": {"errors": 100, "soft_errors": 100}}
+    over = {"policy": {"errors_per_minute": 5, "auto_rollback": True}, "limits": {"errors": 100, "soft_errors": 100}}
     gw = t.gateway(policy=FAILS % "one", over=over)
     fail(t, gw, 5)
     t.eq(generations(gw)[0]["errors"], 5, "errors")
@@ -266,7 +266,6 @@ def breaker(t):
     t.has(gw.run("metrics").stdout, 'sallyport_generation_degraded{gen="%s",number="1",state="active"} 1' % one["id"],
           "metrics")
 
-    merge(gw.config, {"policy": {"auto_rollback": True}})
     ask(t, gw, "load", bundle(gw, "two", FAILS % "two"))
     ask(t, gw, "canary", "2", "--listener", "relay")
     t.eq(who(t, gw, listener="relay"), "two", "canary")
