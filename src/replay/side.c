@@ -199,15 +199,12 @@ is_skipped(int which, const struct journal_subject *j, const struct message *m, 
 
 static void
 set_vars(struct replay *r, int which, unsigned worker, enum policy_hook hook, struct journal_subject *j,
-    struct session *ss)
+    struct session *ss, void **none)
 {
 	struct side *s = &r->side[which];
 
 	if (ss == NULL) {
-		static void *none;
-
-		none = NULL;
-		j->session.vars = &none;
+		j->session.vars = none;
 		return;
 	}
 	/* Nothing that was said in clear stays. */
@@ -229,6 +226,7 @@ side_call(struct replay *r, int which, unsigned worker, enum policy_hook hook, c
 	struct verdict v;
 	struct err err;
 	uint64_t ticket = 0;
+	void *none = NULL;	/* of a session that has no number */
 
 	memset(o, 0, sizeof *o);
 	j = journal_subject_read(in, hook, s->conf, m == NULL ? NULL : m->first, &err);
@@ -243,7 +241,7 @@ side_call(struct replay *r, int which, unsigned worker, enum policy_hook hook, c
 	}
 	if (m != NULL && j->msg != NULL)
 		overlay(r, which, hook, j, m);
-	set_vars(r, which, worker, hook, j, ss);
+	set_vars(r, which, worker, hook, j, ss, &none);
 	o->before = journal_own(j->msg);
 	rp.subject = j;
 	json_object_clear(s->did);
@@ -278,6 +276,7 @@ side_call(struct replay *r, int which, unsigned worker, enum policy_hook hook, c
 			delta_add(m->delta[which], o->before, o->own);
 	}
 	verdict_fini(&v);
+	policy_session_end(s->gen[worker], &none);
 	journal_subject_free(j);
 }
 
