@@ -17,9 +17,14 @@ FUZZ_CC = clang
 FUZZ_CFLAGS = -g -O2 -std=gnu11 -pthread -fno-omit-frame-pointer -fno-sanitize-recover=all
 FUZZ_SAN = address,undefined
 FUZZ_COMPILE = $(FUZZ_CC) $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) $(FUZZ_CFLAGS)
-FUZZ_OBJECTS = $(patsubst %.c,fuzz/%.o,$(filter %.c,$(libsallyport_a_SOURCES)))
+FUZZ_OBJECTS = $(patsubst %.c,fuzz/%.o,$(filter %.c,$(libsallyport_a_SOURCES) $(nodist_libsallyport_a_SOURCES)))
 # Comparisons are not traced: dictionaries and seeds name the words, and it costs a quarter of the speed.
 fuzz/src/%.o: $(srcdir)/src/%.c
+	@mkdir -p $(@D)
+	$(AM_V_CC)$(FUZZ_COMPILE) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) \
+	  -fno-sanitize-coverage=trace-cmp -MMD -MP -c -o $@ $<
+# What is generated lies in the build folder.
+fuzz/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(AM_V_CC)$(FUZZ_COMPILE) -fsanitize=fuzzer-no-link,$(FUZZ_SAN) \
 	  -fno-sanitize-coverage=trace-cmp -MMD -MP -c -o $@ $<
