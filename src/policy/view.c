@@ -26,8 +26,9 @@ forget(struct policy_view *v)
 	if (v->state == VIEW_READ)
 		header_fini(&v->header);
 	free(v->rendered);
+	/* What the body has stays: edits are about the header. */
 	*v = (struct policy_view){ .s = v->s, .conf = v->conf, .call = v->call,
-	    .owner = v->owner };
+	    .owner = v->owner, .mime = v->mime };
 }
 
 void

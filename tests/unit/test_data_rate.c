@@ -143,7 +143,7 @@ START_TEST(places_are_bounded)
 	struct rate *r = make("5/1h", RATE_BUCKET, 8);	/* one set */
 	char key[32];
 	int64_t retry;
-	json_t *list;
+	json_t *all, *list;
 
 	ck_assert_uint_eq(tries(r, "heavy", 10, &retry), 5);
 	for (int i = 0; i < 1000; i++) {
@@ -151,15 +151,16 @@ START_TEST(places_are_bounded)
 		ck_assert_uint_eq(tries(r, key, 1, &retry), 1);
 	}
 	ck_assert_uint_eq(tries(r, "heavy", 10, &retry), 0);
-	list = rate_list(node, NULL, 3);
-	ck_assert_uint_eq(json_array_size(list), 1);
-	list = json_array_get(list, 0);
+	all = rate_list(node, NULL, 3);
+	ck_assert_uint_eq(json_array_size(all), 1);
+	list = json_array_get(all, 0);
 	ck_assert_int_eq(json_integer_value(json_object_get(list, "keys")), 8);
 	ck_assert_int_eq(json_integer_value(json_object_get(list, "taken")), 1005);
 	ck_assert_int_eq(json_integer_value(json_object_get(list, "refused")), 15);
 	ck_assert_uint_eq(json_array_size(json_object_get(list, "busiest")), 3);
 	ck_assert_str_eq(json_string_value(json_object_get(json_array_get(json_object_get(list, "busiest"), 0), "key")), "heavy");
 	ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(json_object_get(list, "busiest"), 0), "left")), 0);
+	json_decref(all);
 	rate_unref(r);
 }
 END_TEST
