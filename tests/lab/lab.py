@@ -35,6 +35,8 @@ Without nsd and ldnsutils: MissingTool is raised, and tests skip. Command line:
 """
 
 import contextlib
+import fcntl
+import functools
 import glob
 import json
 import os
@@ -46,6 +48,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -64,13 +67,33 @@ def find_tool(name):
     return path
 
 
+SLICE = 600
 given_ports = set()     # one gateway may get several before it binds the first
+
+
+@functools.lru_cache
+def own_ports():
+    """Ports below the ephemeral range that no other test uses while this one runs: the lock on the file that stands
+    for them ends with the process."""
+    directory = os.path.join(tempfile.gettempdir(), f"sallyport-ports-{os.getuid()}")
+    os.makedirs(directory, exist_ok=True)
+    firsts = list(range(20000, 32000, SLICE))
+    random.shuffle(firsts)
+    for first in firsts:
+        lock = open(os.path.join(directory, str(first)), "w", encoding="ascii")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        return range(first, first + SLICE), lock
+    return range(20000, 32000), None
 
 
 def free_port(hosts=("127.0.0.1",)):
     """A port that TCP and UDP have free on all of these addresses just now, never the same twice."""
     for _ in range(200):
-        port = random.randrange(20000, 32000)   # below the ephemeral range
+        port = random.choice(own_ports()[0])
         if port in given_ports:
             continue
         with contextlib.ExitStack() as stack:
