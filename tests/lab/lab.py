@@ -36,7 +36,6 @@ Without nsd and ldnsutils: MissingTool is raised, and tests skip. Command line:
 
 import contextlib
 import fcntl
-import functools
 import glob
 import json
 import os
@@ -67,12 +66,11 @@ def find_tool(name):
     return path
 
 
-SLICE = 600
-given_ports = set()     # one gateway may get several before it binds the first
+SLICE = 300
+own_ports, locks = set(), []
 
 
-@functools.lru_cache
-def own_ports():
+def more_ports():
     """Ports below the ephemeral range that no other test uses while this one runs: the lock on the file that stands
     for them ends with the process."""
     directory = os.path.join(tempfile.gettempdir(), f"sallyport-ports-{os.getuid()}")
@@ -86,16 +84,20 @@ def own_ports():
         except OSError:
             lock.close()
             continue
-        return range(first, first + SLICE), lock
-    return range(20000, 32000), None
+        locks.append(lock)
+        own_ports.update(range(first, first + SLICE))
+        return
+    own_ports.update(range(20000, 32000))
 
 
 def free_port(hosts=("127.0.0.1",)):
-    """A port that TCP and UDP have free on all of these addresses just now, never the same twice."""
-    for _ in range(200):
-        port = random.choice(own_ports()[0])
-        if port in given_ports:
-            continue
+    """A port that TCP and UDP have free on all of these addresses just now, never the same twice: one gateway may
+    get several before it binds the first."""
+    for _ in range(2 * SLICE):
+        if not own_ports:
+            more_ports()
+        port = random.choice(list(own_ports))
+        own_ports.discard(port)
         with contextlib.ExitStack() as stack:
             try:
                 for host in hosts:
@@ -104,7 +106,6 @@ def free_port(hosts=("127.0.0.1",)):
                         s.bind((host, port))
             except OSError:
                 continue
-        given_ports.add(port)
         return port
     raise OSError("no free port")
 
