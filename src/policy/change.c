@@ -33,19 +33,19 @@ enum policy_change
 policy_change_ask(struct policy_run *r, const char *what)
 {
 	if (r->h == NULL || r->s == NULL) {
-		err_set(&r->err, "nothing can be changed while the policy is being loaded");
+		err_set(&r->gen->err, "nothing can be changed while the policy is being loaded");
 		return CHANGE_REFUSED;
 	}
 	if (r->predicate_ref != LUA_NOREF) {
-		err_set(&r->err, "a matcher may not change anything (%s)", what);
+		err_set(&r->gen->err, "a matcher may not change anything (%s)", what);
 		return CHANGE_REFUSED;
 	}
 	if (r->h->observe) {
-		err_set(&r->err, "handler '%s' only observes: it may not change anything (%s)", r->h->name, what);
+		err_set(&r->gen->err, "handler '%s' only observes: it may not change anything (%s)", r->h->name, what);
 		return CHANGE_REFUSED;
 	}
 	if (r->hook == HOOK_LOG || r->hook == HOOK_DISCONNECT) {
-		err_set(&r->err, "nothing can be changed in the hook '%s' (%s)", policy_hook_name(r->hook), what);
+		err_set(&r->gen->err, "nothing can be changed in the hook '%s' (%s)", policy_hook_name(r->hook), what);
 		return CHANGE_REFUSED;
 	}
 	if (r->h->level == POLICY_ADVISORY) {
@@ -63,7 +63,7 @@ policy_change_check(lua_State *L, const char *what)
 	enum policy_change c = policy_change_ask(r, what);
 
 	if (c == CHANGE_REFUSED)
-		luaL_error(L, "%s", r->err.text);
+		luaL_error(L, "%s", r->gen->err.text);
 	return c == CHANGE_DO;
 }
 

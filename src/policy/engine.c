@@ -62,8 +62,11 @@ policy_run_free(struct policy_run *r)
 		return;
 	if (r->wall_timer != NULL)
 		event_free(r->wall_timer);
-	verdict_fini(&r->v);
-	verdict_fini(&r->hv);
+	if (r->v != NULL)
+		verdict_fini(r->v);
+	free(r->v);
+	free(r->made_where);
+	free(r->view);
 	free(r->plan);
 	policy_trace_rec_free(r->trace);
 	policy_trace_rec_free(r->spare);
@@ -86,15 +89,30 @@ policy_run_reset_handler(struct policy_run *r)
 {
 	stop_wall(r);
 	r->killed = KILL_NONE;
-	r->err.text[0] = '\0';
+	r->gen->err.text[0] = '\0';
 	r->instructions = r->steps = 0;
 	r->mem_grown = 0;
 	r->made = r->lines = r->waits = 0;
 	r->turn = ++r->gen->turns;
-	r->now_ms = 0;
+	r->gen->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;
 	r->wait_began_ms = 0;
 	r->predicate_ref = LUA_NOREF;
+}
+
+/* The best verdict so far, to be written to. */
+static struct verdict *
+best(struct policy_run *r)
+{
+	if (r->v == NULL)
+		r->v = xcalloc(1, sizeof *r->v);
+	return r->v;
+}
+
+static bool
+decided(const struct policy_run *r)
+{
+	return r->v != NULL && (r->v->kind != VERDICT_NONE || r->v->is_error);
 }
 
 static struct policy_run *
@@ -124,8 +142,8 @@ run_put(struct policy_run *r)
 	struct policy_gen *g = r->gen;
 
 	stop_wall(r);
-	if (r->v.kind != VERDICT_NONE || r->v.is_error)
-		verdict_fini(&r->v);
+	if (decided(r))
+		verdict_fini(r->v);
 	policy_run_forget(r);
 	r->s = NULL;
 	r->epoch = 0;
@@ -227,13 +245,13 @@ take_error(struct policy_run *r, lua_State *co, char trace[1024])
 	trace[0] = '\0';
 	policy_where(co, where, sizeof where);
 	if (r->killed != KILL_NONE)
-		err_set(&r->err, "%s%s%s", where, where[0] == '\0' ? "" : ": ", policy_kill_name(r->killed));
+		err_set(&r->gen->err, "%s%s%s", where, where[0] == '\0' ? "" : ": ", policy_kill_name(r->killed));
 	else if (lua_type(co, -1) == LUA_TSTRING)
-		err_set(&r->err, "%s", lua_tostring(co, -1));
+		err_set(&r->gen->err, "%s", lua_tostring(co, -1));
 	else if (policy_error_text(co, -1) != NULL)
-		err_set(&r->err, "%s: %s", where, policy_error_text(co, -1));
+		err_set(&r->gen->err, "%s: %s", where, policy_error_text(co, -1));
 	else	/* __tostring of a table would run the policy's code outside its budget */
-		err_set(&r->err, "%s: error value is a %s", where, luaL_typename(co, -1));
+		err_set(&r->gen->err, "%s: error value is a %s", where, luaL_typename(co, -1));
 	lua_pushcfunction(L, describe_error);
 	lua_pushlightuserdata(L, co);
 	if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING) {
@@ -271,10 +289,11 @@ handler_failed(struct policy_run *r, const char *trace, enum handler_error class
 {
 	struct policy *p = r->gen->policy;
 	struct handler *h = r->h;
+	struct verdict *v = best(r);
 	char ref[8];
 	bool harmless = h->observe || h->level == POLICY_ADVISORY;
 
-	tell(r, NULL, r->err.text, !harmless);
+	tell(r, NULL, r->gen->err.text, !harmless);
 	make_ref(ref);
 	h->errors++;
 	ended_badly(r, class);
@@ -284,7 +303,7 @@ handler_failed(struct policy_run *r, const char *trace, enum handler_error class
 	if (r->gen->watch != NULL)
 		r->gen->watch->failed(r->gen->watcher, r->hook, h->name);
 	log_error("policy failed", LOG_S("hook", policy_hook_name(r->hook)), LOG_S("handler", h->name),
-	    LOG_S("where", h->where), LOG_S("error", r->err.text), LOG_S("ref", ref),
+	    LOG_S("where", h->where), LOG_S("error", r->gen->err.text), LOG_S("ref", ref),
 	    LOG_S("outcome", harmless ? "none" : "fixed"),
 	    LOG_B("gen", policy_gen_id(r->gen), 12),
 	    r->s->session != NULL && r->s->session->info != NULL ?
@@ -296,17 +315,17 @@ handler_failed(struct policy_run *r, const char *trace, enum handler_error class
 	if ((r->hook >= HOOK_UNMET && r->hook != HOOK_INIT) || r->hook == HOOK_DISCONNECT) {
 		/* As if this handler had said nothing; the others are still heard, such as one that
 		 * takes inside names out of a notice. */
-		if (r->v.kind == VERDICT_NONE)
-			policy_verdict_error(&r->v, r->hook, ref);
+		if (v->kind == VERDICT_NONE)
+			policy_verdict_error(v, r->hook, ref);
 		return false;
 	}
-	policy_verdict_error(&r->v, r->hook, ref);
+	policy_verdict_error(v, r->hook, ref);
 	if (r->hook == HOOK_INIT) {	/* it goes to who asked for the reload */
-		free(r->v.reason);
-		r->v.reason = xasprintf("init handler '%s' failed: %s", h->name, r->err.text);
+		free(v->reason);
+		v->reason = xasprintf("init handler '%s' failed: %s", h->name, r->gen->err.text);
 	}
-	snprintf(r->v.handler, sizeof r->v.handler, "%s", h->name);
-	snprintf(r->v.where, sizeof r->v.where, "%s", h->where);
+	snprintf(v->handler, sizeof v->handler, "%s", h->name);
+	snprintf(v->where, sizeof v->where, "%s", h->where);
 	return true;
 }
 
@@ -325,7 +344,7 @@ rank(enum verdict_kind k)
 static bool
 new_wins(const struct policy_run *r, const struct verdict *new)
 {
-	enum verdict_kind o = r->v.kind, n = new->kind;
+	enum verdict_kind o = r->v->kind, n = new->kind;
 
 	if (o == VERDICT_NONE)
 		return true;
@@ -343,38 +362,39 @@ new_wins(const struct policy_run *r, const struct verdict *new)
 static void
 combine(struct policy_run *r, struct verdict *new)
 {
-	unsigned hide = r->v.hide_ext | new->hide_ext;
-	enum tls_level level = r->v.level > new->level ? r->v.level : new->level;
-	bool both_tls = r->v.kind == VERDICT_TLS && new->kind == VERDICT_TLS;
+	struct verdict *v = best(r);
+	unsigned hide = v->hide_ext | new->hide_ext;
+	enum tls_level level = v->level > new->level ? v->level : new->level;
+	bool both_tls = v->kind == VERDICT_TLS && new->kind == VERDICT_TLS;
 
 	if (new_wins(r, new)) {
-		verdict_fini(&r->v);
-		verdict_move(&r->v, new);
+		verdict_fini(v);
+		verdict_move(v, new);
 	} else {
 		verdict_fini(new);
 	}
 	r->v_mandatory = true;
-	if (r->v.kind == VERDICT_CAPS)
-		r->v.hide_ext = hide;
+	if (v->kind == VERDICT_CAPS)
+		v->hide_ext = hide;
 	if (both_tls)
-		r->v.level = level;	/* a floor is only ever raised */
+		v->level = level;	/* a floor is only ever raised */
 }
 
 static bool
 reject_verdict(struct policy_run *r, const char *why)
 {
-	err_set(&r->err, "%s: gw.%s %s '%s'", r->hv.where, verdict_kind_name(r->hv.kind), why,
+	err_set(&r->gen->err, "%s: gw.%s %s '%s'", r->gen->hv.where, verdict_kind_name(r->gen->hv.kind), why,
 	    policy_hook_name(r->hook));
-	verdict_fini(&r->hv);
+	verdict_fini(&r->gen->hv);
 	return handler_failed(r, NULL, ERROR_VERDICT);
 }
 
-/* The handler came to its end: its verdict is in r->hv. True when the chain is over. */
+/* The handler came to its end: its verdict is in gen->hv. True when the chain is over. */
 static bool
 handler_done(struct policy_run *r)
 {
 	const struct handler *h = r->h;
-	struct verdict *v = &r->hv;
+	struct verdict *v = &r->gen->hv;
 
 	if (v->kind == VERDICT_NONE) {
 		if (r->made > 0)
@@ -411,8 +431,8 @@ handler_done(struct policy_run *r)
 		combine(r, v);
 		return false;
 	}
-	verdict_fini(&r->v);
-	verdict_move(&r->v, v);
+	verdict_fini(best(r));
+	verdict_move(r->v, v);
 	r->normal_done = true;
 	return false;
 }
@@ -438,7 +458,7 @@ entry_done(lua_State *co, int status, lua_KContext ctx)
 	if (v == NULL)
 		return luaL_error(co, "%s: handler '%s' returned a %s; it must return nil or a verdict such "
 		    "as gw.reject{...}", r->h->where, r->h->name, luaL_typename(co, -2));
-	policy_verdict_copy(&r->hv, v);
+	policy_verdict_copy(&r->gen->hv, v);
 	return 0;
 }
 
@@ -458,12 +478,12 @@ static void
 fail(struct policy_run *r, struct policy_fiber *f, char trace[1024])
 {
 	if (f->state == FIBER_DEAD && f->status == LUA_YIELD) {
-		err_set(&r->err, "the coroutine stopped without waiting for anything");
+		err_set(&r->gen->err, "the coroutine stopped without waiting for anything");
 		trace[0] = '\0';
 	} else {
 		take_error(r, f->co, trace);
 	}
-	verdict_fini(&r->hv);
+	verdict_fini(&r->gen->hv);
 	policy_fibers_end(r);
 	policy_wait_cancel(&r->root);
 	policy_fiber_drop(&r->root, r->killed == KILL_NONE || r->root.state == FIBER_WAITING);
@@ -495,7 +515,7 @@ policy_predicate(struct policy_run *r, int fn_ref)
 	enum lua_end end;
 
 	if (!policy_fiber_ready(&r->root)) {
-		err_set(&r->err, "not enough memory for a coroutine");
+		err_set(&r->gen->err, "not enough memory for a coroutine");
 		return -1;
 	}
 	r->predicate_ref = fn_ref;
@@ -516,7 +536,7 @@ run_lua(struct policy_run *r)
 
 	r->has_plan = false;	/* it may change what the others are about */
 	if (!policy_fiber_ready(&r->root)) {
-		err_set(&r->err, "not enough memory for a coroutine");
+		err_set(&r->gen->err, "not enough memory for a coroutine");
 		return handler_failed(r, NULL, ERROR_LIMIT) ? STEP_OVER : STEP_NEXT;
 	}
 	switch (go(r, true, trace)) {
@@ -551,16 +571,16 @@ run_handler(struct policy_run *r, struct handler *h)
 	}
 	if (h->rule == NULL)
 		return run_lua(r);
-	if (policy_rule_run(r, h->rule, &r->hv) != 0) {
-		verdict_fini(&r->hv);
+	if (policy_rule_run(r, h->rule, &r->gen->hv) != 0) {
+		verdict_fini(&r->gen->hv);
 		return handler_failed(r, NULL, ERROR_LUA) ? STEP_OVER : STEP_NEXT;
 	}
-	if (r->hv.kind == VERDICT_NONE) {
+	if (r->gen->hv.kind == VERDICT_NONE) {
 		tell(r, NULL, NULL, false);
 		ended(r, VERDICT_NONE);
 		return STEP_NEXT;
 	}
-	snprintf(r->hv.where, sizeof r->hv.where, "%s", h->where);
+	snprintf(r->gen->hv.where, sizeof r->gen->hv.where, "%s", h->where);
 	return handler_done(r) ? STEP_OVER : STEP_NEXT;
 }
 
@@ -602,7 +622,7 @@ stop_handler(struct policy_run *r, enum policy_kill why)
 	policy_wait_cancel(&r->root);
 	r->killed = why;
 	policy_fiber_drop(&r->root, true);
-	verdict_fini(&r->hv);
+	verdict_fini(&r->gen->hv);
 }
 
 /* The chain came to its end after having waited: tells the owner. */
@@ -618,7 +638,7 @@ finish_later(struct policy_run *r)
 
 	slots_del(&p->runs, ticket);
 	p->waiting--;
-	verdict_move(&v, &r->v);
+	verdict_move(&v, best(r));
 	policy_journal_end(g, r->journal, r->hook, r->s, &v);
 	r->journal = NULL;
 	run_put(r);
@@ -640,6 +660,7 @@ policy_run_resume(struct policy_fiber *f)
 	struct policy_run *r = f->run;
 	char trace[1024];
 
+	r->gen->err.text[0] = '\0';	/* another's */
 	policy_slow_wait(r, r->root.co);
 	while (f != &r->root) {
 		struct policy_fiber *part = f;
@@ -670,7 +691,7 @@ on_wall(evutil_socket_t fd, short what, void *arg)
 {
 	struct policy_run *r = arg;
 
-	err_set(&r->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
+	err_set(&r->gen->err, "%s: waited for longer than the handler may", policy_kill_name(KILL_WALL));
 	policy_slow_wait(r, r->root.co);
 	stop_handler(r, KILL_WALL);
 	go_on(r, handler_failed(r, NULL, ERROR_LIMIT));
@@ -723,8 +744,8 @@ policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook, struc
 	if (p->journal != NULL)
 		r->journal = policy_journal_begin(p, hook, s);
 	if (run_chain(r)) {
-		if (r->v.kind != VERDICT_NONE || r->v.is_error)
-			verdict_move(v, &r->v);
+		if (decided(r))
+			verdict_move(v, r->v);
 		if (r->journal != NULL) {
 			policy_journal_end(g, r->journal, hook, s, v);
 			r->journal = NULL;

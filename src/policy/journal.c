@@ -277,7 +277,7 @@ set_time(struct policy_run *r, const json_t *o)
 	if (at <= clock_wall_ms())
 		return;
 	clock_fake(at, at);
-	r->now_ms = 0;
+	r->gen->now_ms = 0;
 }
 
 int

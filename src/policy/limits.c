@@ -88,23 +88,24 @@ read_ns(clockid_t id)	/* not clock.c: a faked clock must not stop a limit */
 static bool
 cpu_is_over(struct policy_run *r)
 {
+	struct policy_gen *g = r->gen;
 	uint64_t max = r->hook == HOOKS ? LOAD_CPU_NS : SLICE_CPU_NS;
 	uint64_t now = read_ns(CLOCK_MONOTONIC);
 
-	r->seen_ns = now;
-	if (r->slice_ns == 0) {
-		r->slice_ns = now;
-		r->slice_cpu_ns = read_ns(CLOCK_THREAD_CPUTIME_ID);
+	g->seen_ns = now;
+	if (g->slice_ns == 0) {
+		g->slice_ns = now;
+		g->slice_cpu_ns = read_ns(CLOCK_THREAD_CPUTIME_ID);
 		return false;
 	}
-	return now - r->slice_ns > max && read_ns(CLOCK_THREAD_CPUTIME_ID) - r->slice_cpu_ns > max;
+	return now - g->slice_ns > max && read_ns(CLOCK_THREAD_CPUTIME_ID) - g->slice_cpu_ns > max;
 }
 
 /* Of this slice, since its first hook. */
 static int64_t
 cpu_used(struct policy_run *r)
 {
-	return (int64_t)(read_ns(CLOCK_THREAD_CPUTIME_ID) - r->slice_cpu_ns);
+	return (int64_t)(read_ns(CLOCK_THREAD_CPUTIME_ID) - r->gen->slice_cpu_ns);
 }
 
 int
@@ -141,7 +142,7 @@ policy_count_hook(lua_State *L, lua_Debug *ar)
 		policy_kill(L, KILL_INSTRUCTIONS);
 	if (cpu_is_over(r))
 		policy_kill(L, KILL_CPU);
-	policy_slow_run(r, L, (int64_t)(r->seen_ns - r->slice_ns), cpu_used);
+	policy_slow_run(r, L, (int64_t)(r->gen->seen_ns - r->gen->slice_ns), cpu_used);
 	if (count != HOOK_INTERVAL)
 		lua_sethook(L, policy_count_hook, hook_mask(r->gen), HOOK_INTERVAL);
 }
@@ -157,7 +158,7 @@ policy_charge(struct policy_run *r, uint64_t steps)
 	else if (r->killed == KILL_NONE && r->steps / CHARGE_CHECK != before && cpu_is_over(r))
 		r->killed = KILL_CPU;
 	if (r->killed != KILL_NONE) {
-		err_set(&r->err, "%s: too much work for one handler", policy_kill_name(r->killed));
+		err_set(&r->gen->err, "%s: too much work for one handler", policy_kill_name(r->killed));
 		return false;
 	}
 	return true;
@@ -183,12 +184,12 @@ policy_slice_begin(struct policy_run *r, lua_State *L)
 	g->current = r;
 	g->running = L;
 	g->mem_bulk = 0;
-	r->slice_ns = 0;
-	r->now_ms = 0;
+	g->slice_ns = 0;
+	g->now_ms = 0;
 	/* What others take while this one waits is not its growth. */
-	r->mem_base = g->mem_used > r->mem_grown ? g->mem_used - r->mem_grown : 0;
-	if (r->hook != HOOKS && r->mem_base + GROWTH_MAX < cap)
-		cap = r->mem_base + GROWTH_MAX;
+	g->mem_base = g->mem_used > r->mem_grown ? g->mem_used - r->mem_grown : 0;
+	if (r->hook != HOOKS && g->mem_base + GROWTH_MAX < cap)
+		cap = g->mem_base + GROWTH_MAX;
 	g->mem_cap = cap;
 	lua_sethook(L, policy_count_hook, hook_mask(g), HOOK_INTERVAL);
 }
@@ -200,6 +201,6 @@ policy_slice_end(struct policy_run *r)
 
 	g->current = NULL;
 	g->running = NULL;
-	r->mem_grown = g->mem_used > r->mem_base ? g->mem_used - r->mem_base : 0;
+	r->mem_grown = g->mem_used > g->mem_base ? g->mem_used - g->mem_base : 0;
 	g->mem_cap = g->conf->policy.memory == 0 ? 64u << 20 : (size_t)g->conf->policy.memory;
 }

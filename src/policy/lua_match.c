@@ -376,20 +376,24 @@ call_predicate(void *owner, int ref)
 struct policy_view *
 policy_run_view(struct policy_run *r)
 {
-	if (r->view.s == NULL) {
-		view_init(&r->view, r->s);
-		r->view.call = call_predicate;
-		r->view.owner = r;
-		r->view.conf = r->gen->conf;
+	if (r->view == NULL)
+		r->view = xcalloc(1, sizeof *r->view);
+	if (r->view->s == NULL) {
+		view_init(r->view, r->s);
+		r->view->call = call_predicate;
+		r->view->owner = r;
+		r->view->conf = r->gen->conf;
 	}
-	return &r->view;
+	return r->view;
 }
 
 void
 policy_run_forget(struct policy_run *r)
 {
-	view_fini(&r->view);
-	memset(&r->view, 0, sizeof r->view);
+	if (r->view == NULL)
+		return;
+	view_fini(r->view);
+	memset(r->view, 0, sizeof *r->view);
 }
 
 int
@@ -403,7 +407,7 @@ policy_matcher_eval(struct policy_run *r, const struct matcher *m)
 	case MATCH_FAILED:
 		break;
 	}
-	if (r->err.text[0] == '\0')
-		err_set(&r->err, "the header cannot be read here, so the matcher cannot be answered");
+	if (r->gen->err.text[0] == '\0')
+		err_set(&r->gen->err, "the header cannot be read here, so the matcher cannot be answered");
 	return -1;
 }

@@ -15,9 +15,9 @@ gw_now(lua_State *L)
 {
 	struct policy_run *r = policy_not_loading(L, "gw.now");
 
-	if (r->now_ms == 0)
-		r->now_ms = clock_wall_ms();
-	lua_pushnumber(L, (lua_Number)r->now_ms / 1000);
+	if (r->gen->now_ms == 0)
+		r->gen->now_ms = clock_wall_ms();
+	lua_pushnumber(L, (lua_Number)r->gen->now_ms / 1000);
 	return 1;
 }
 

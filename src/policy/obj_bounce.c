@@ -131,7 +131,7 @@ put(lua_State *L, char **slot, char *text, const char *field)
 	}
 	free(text);
 	if (c == CHANGE_REFUSED)
-		luaL_error(L, "%s", r->err.text);
+		luaL_error(L, "%s", r->gen->err.text);
 }
 
 #define TEXT_FIELD(name, member, max, lines) \

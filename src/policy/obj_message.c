@@ -173,8 +173,8 @@ push_decoded(lua_State *L, const struct obj *o, ssize_t i)
 	if (i < 0) {
 		lua_pushnil(L);
 	} else {
-		policy_charge_lua(L, o->r->view.header.fields[i].n);
-		lua_pushstring(L, view_decoded(&o->r->view, (size_t)i));
+		policy_charge_lua(L, o->r->view->header.fields[i].n);
+		lua_pushstring(L, view_decoded(o->r->view, (size_t)i));
 	}
 	return 1;
 }

@@ -17,7 +17,7 @@ int message_remove_recipient(lua_State *L);
 int message_require_tls(lua_State *L);
 int message_ignore_tls_required_no(lua_State *L);
 
-/* Without Lua, for rules: false with r->err set. Arguments were checked at load. */
+/* Without Lua, for rules: false with gen->err set. Arguments were checked at load. */
 bool obj_edit_header(struct policy_run *r, enum edit_op op, const char *name, const char *value);
 bool obj_edit_tag(struct policy_run *r, const char *tag);
 bool obj_edit_ignore_no(struct policy_run *r, const char *reason);

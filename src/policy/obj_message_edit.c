@@ -58,7 +58,7 @@ obj_edit_header(struct policy_run *r, enum edit_op op, const char *name, const c
 	char what[128];
 
 	if (m == NULL || !r->s->may_edit) {
-		err_set(&r->err, "header %s cannot be changed at hook %s", name, policy_hook_name(r->hook));
+		err_set(&r->gen->err, "header %s cannot be changed at hook %s", name, policy_hook_name(r->hook));
 		return false;
 	}
 	snprintf(what, sizeof what, "%s header %s", op == EDIT_REMOVE ? "remove" : op == EDIT_SET ? "set" :
@@ -72,7 +72,7 @@ obj_edit_header(struct policy_run *r, enum edit_op op, const char *name, const c
 		break;
 	}
 	if (m->nedits >= EDITS_MAX) {
-		err_set(&r->err, "header %s: a message may have %u header edits", name, EDITS_MAX);
+		err_set(&r->gen->err, "header %s: a message may have %u header edits", name, EDITS_MAX);
 		return false;
 	}
 	msg_add_edit(m, op, name, op == EDIT_REMOVE ? NULL : value);
@@ -97,7 +97,7 @@ edit_method(lua_State *L, enum edit_op op, const char *api)
 	}
 	obj_check_edit(L, &o, api);
 	if (!obj_edit_header(o.r, op, name, value))
-		return luaL_error(L, "%s: %s", api, o.r->err.text);
+		return luaL_error(L, "%s: %s", api, o.r->gen->err.text);
 	return 0;
 }
 
@@ -132,7 +132,7 @@ obj_edit_tag(struct policy_run *r, const char *tag)
 	char what[TAG_BYTES + 8];
 
 	if (m == NULL || !r->s->may_edit) {
-		err_set(&r->err, "tag %s cannot be set at hook %s", tag, policy_hook_name(r->hook));
+		err_set(&r->gen->err, "tag %s cannot be set at hook %s", tag, policy_hook_name(r->hook));
 		return false;
 	}
 	snprintf(what, sizeof what, "tag %s", tag);
@@ -145,7 +145,7 @@ obj_edit_tag(struct policy_run *r, const char *tag)
 		break;
 	}
 	if (m->ntags >= TAGS_MAX && !msg_has_tag(m, tag)) {
-		err_set(&r->err, "tag %s: there are %d tags already", tag, TAGS_MAX);
+		err_set(&r->gen->err, "tag %s: there are %d tags already", tag, TAGS_MAX);
 		return false;
 	}
 	msg_add_tag(m, tag);
@@ -160,7 +160,7 @@ message_tag(lua_State *L)
 
 	obj_check_edit(L, &o, "message:tag");
 	if (!obj_edit_tag(o.r, tag))
-		return luaL_error(L, "message:tag: %s", o.r->err.text);
+		return luaL_error(L, "message:tag: %s", o.r->gen->err.text);
 	return 0;
 }
 
@@ -233,7 +233,8 @@ message_remove_recipient(lua_State *L)
 		return 0;
 	if (!m->rcpts[who.index].discarded) {
 		m->rcpts[who.index].discarded = true;
-		o.r->view.nth = 0;	/* those behind it have moved up */
+		if (o.r->view != NULL)
+			o.r->view->nth = 0;	/* those behind it have moved up */
 		free(m->rcpts[who.index].discard_reason);
 		m->rcpts[who.index].discard_reason = xasprintf("removed by %s", o.r->h->name);
 	}
@@ -281,7 +282,7 @@ obj_edit_ignore_no(struct policy_run *r, const char *reason)
 	struct msg *m = r->s->msg;
 
 	if (m == NULL || !r->s->may_edit) {
-		err_set(&r->err, "TLS-Required: No cannot be ignored at hook %s", policy_hook_name(r->hook));
+		err_set(&r->gen->err, "TLS-Required: No cannot be ignored at hook %s", policy_hook_name(r->hook));
 		return false;
 	}
 	if (m->tls_no != TLS_NO_HONOURED)
@@ -309,6 +310,6 @@ message_ignore_tls_required_no(lua_State *L)
 	reason = policy_opt_string(L, 2, "message:ignore_tls_required_no", "reason", true, 200);
 	obj_check_edit(L, &o, "message:ignore_tls_required_no");
 	if (!obj_edit_ignore_no(o.r, reason))
-		return luaL_error(L, "message:ignore_tls_required_no: %s", o.r->err.text);
+		return luaL_error(L, "message:ignore_tls_required_no: %s", o.r->gen->err.text);
 	return 0;
 }

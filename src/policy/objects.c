@@ -450,5 +450,5 @@ obj_do_require_tls(lua_State *L, int arg, const char *api, struct policy_run *r,
 	bool waivable = policy_opt_bool(L, arg, api, "waivable", false);
 
 	if (!policy_owe(r, mask, msg, level, waivable, reason))
-		luaL_error(L, "%s: %s", api, r->err.text);
+		luaL_error(L, "%s: %s", api, r->gen->err.text);
 }

@@ -105,6 +105,13 @@ struct policy_gen {
 	size_t npool;
 	struct policy_run *current;	/* whose slice runs now; NULL */
 	lua_State *running;		/* the coroutine that runs in it */
+	/* Of the handler whose slice runs now, so that those that wait need not hold them: */
+	uint64_t slice_ns, slice_cpu_ns;	/* when the slice began, read at its first hook; 0 not yet */
+	uint64_t seen_ns;		/* the clock at the last hook */
+	size_t mem_base;		/* mem_used when the slice began */
+	int64_t now_ms;			/* gw.now; 0 not yet read */
+	struct err err;			/* why it failed */
+	struct verdict hv;		/* what it returned */
 	struct policy_fiber *fibers;	/* finished ones with clean coroutines */
 	size_t nfibers;
 	uint64_t turns;
@@ -176,37 +183,32 @@ struct policy_run {
 	enum policy_hook hook;		/* HOOKS while loading */
 	struct policy_subject *s;	/* NULL while loading */
 	uint64_t epoch;			/* of its handles; 0 when not in use */
-	struct verdict v;		/* best so far */
+	struct verdict *v;		/* best so far; heap, NULL when there was none yet */
 	bool v_mandatory;		/* it came from a mandatory handler */
 	bool normal_done;
+	bool has_plan;
 	size_t at;			/* next in the chain */
 	uint64_t *plan;			/* bits: which of a chain with an index are asked */
 	size_t plan_words;		/* of room */
-	bool has_plan;
 
 	/* the handler that runs now */
 	struct handler *h;		/* NULL while loading */
 	enum policy_kill killed;
-	struct err err;			/* why it failed */
-	uint64_t instructions, steps;	/* used by this handler */
-	uint64_t slice_ns, slice_cpu_ns;	/* when the slice began, read at its first hook; 0 not yet */
-	uint64_t seen_ns;		/* the clock at the last hook */
-	size_t mem_base, mem_grown;	/* mem_used when the slice began; growth in the slices before */
-	struct verdict hv;		/* what it returned */
 	unsigned made;			/* verdict objects it made */
-	char made_where[96];		/* where the last of them was made */
+	uint64_t instructions, steps;	/* used by this handler */
+	size_t mem_grown;		/* in the slices before */
+	char *made_where;		/* where the last of them was made; heap, NULL */
 	uint32_t owed;			/* by all it can reach, when it began; only if somebody observes */
 	unsigned lines;			/* log lines and notes */
 	unsigned waits, in_flight;
 	uint64_t turn;			/* number of this handler call, never the same again */
-	int64_t now_ms;			/* gw.now, fixed for a slice; 0 not yet read */
 	uint64_t rng[2];		/* gw.random; both 0: not seeded */
 	int predicate_ref;		/* a matcher's function instead of the handler; LUA_NOREF */
 	int predicate;			/* its answer */
 
 	/* What was read of the subject's header so far (view.h). The engine calls policy_run_forget
 	 * when the run is over, and before it is used for another subject. */
-	struct policy_view view;
+	struct policy_view *view;	/* heap; NULL until policy_run_view */
 
 	struct trace_rec *trace;	/* of the handler that runs now; NULL: nobody wants one */
 	struct trace_rec *spare;	/* for the next one; NULL */
@@ -270,11 +272,11 @@ int policy_push_args(lua_State *L, struct policy_run *r);
 const struct matcher *policy_matcher_check(lua_State *L, int arg);
 /* Raises when the matcher asks for what is not known at this hook. */
 void policy_matcher_fits(lua_State *L, const char *api, const struct matcher *m, enum policy_hook hook);
-/* 1 holds, 0 does not, -1 could not be found out (r->err is set): the handler fails. In C, outside
+/* 1 holds, 0 does not, -1 could not be found out (gen->err is set): the handler fails. In C, outside
  * any protected call. */
 int policy_matcher_eval(struct policy_run *r, const struct matcher *m);
 /* Carries out the actions. 0, and a verdict in *v when the rule has one (kind VERDICT_NONE else);
- * -1 with r->err set. In C, outside any protected call. */
+ * -1 with gen->err set. In C, outside any protected call. */
 int policy_rule_run(struct policy_run *r, const struct rule *rule, struct verdict *v);
 void policy_rule_free(struct rule *rule);
 /* policy_session_end (policy.h) is objects.c's, too: it made the vars. */
@@ -300,14 +302,14 @@ extern const char *const policy_hook_names[];	/* NULL-terminated */
 
 /* May this handler change something now? DO it; SKIP it silently for an advisory handler, whose
  * "would have" has been logged with `what` ("tag secure"); REFUSED for an observing one or in a
- * hook without changes, with r->err set. */
+ * hook without changes, with gen->err set. */
 enum policy_change { CHANGE_DO, CHANGE_SKIP, CHANGE_REFUSED };
 enum policy_change policy_change_ask(struct policy_run *r, const char *what);
 /* In Lua functions: true to go on, false to skip, raises when refused. */
 bool policy_change_check(lua_State *L, const char *what);
 /* The one way to duties (P4): asks policy_change_ask, joins, writes down who asked in
  * msg->duty_note ("tag.subject policy.lua:6", parts separated by ';', at most 1 KiB; msg may be
- * NULL) and logs. `mask`: of the message, a recipient or hop->added. False, with r->err set, when
+ * NULL) and logs. `mask`: of the message, a recipient or hop->added. False, with gen->err set, when
  * refused. */
 bool policy_owe(struct policy_run *r, duty_mask *mask, struct msg *msg, enum tls_level level,
     bool waivable, const char *reason);
@@ -332,7 +334,7 @@ int policy_kill(lua_State *L, enum policy_kill why);
 bool policy_charge(struct policy_run *r, uint64_t steps);
 void policy_charge_lua(lua_State *L, uint64_t steps);
 /* Calls the Lua function in the registry with the hook's arguments, as a matcher; it may not wait.
- * 1, 0, or -1 with r->err set. Only from policy_matcher_eval. */
+ * 1, 0, or -1 with gen->err set. Only from policy_matcher_eval. */
 int policy_predicate(struct policy_run *r, int fn_ref);
 
 /* strmatch.c: Lua patterns under a step budget. From position *at (octet offset): 1 found, with

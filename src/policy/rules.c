@@ -59,7 +59,7 @@ do_owe(struct policy_run *r, const struct action *a)
 	if (s->hop != NULL)
 		return policy_owe(r, &s->hop->added, NULL, a->level, false, a->value);
 	if (m == NULL || !s->may_edit) {
-		err_set(&r->err, "require_tls: the message cannot be changed at hook %s",
+		err_set(&r->gen->err, "require_tls: the message cannot be changed at hook %s",
 		    policy_hook_name(r->hook));
 		return false;
 	}

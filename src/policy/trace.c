@@ -344,7 +344,7 @@ policy_trace_end(struct policy_run *r, enum verdict_kind kind, bool is_error)
 	t->verdict = kind;
 	t->is_error = is_error;
 	if (is_error)
-		add_part(&t->why, r->err.text, strlen(r->err.text));
+		add_part(&t->why, r->gen->err.text, strlen(r->gen->err.text));
 	t->instructions = r->instructions;
 	t->grown = r->mem_grown;
 	t->seq = ++pt->seq;

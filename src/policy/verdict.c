@@ -241,7 +241,9 @@ new_verdict(lua_State *L, enum verdict_kind kind)
 	lua_setmetatable(L, -2);
 	policy_where(L, v->where, sizeof v->where);
 	r->made++;
-	snprintf(r->made_where, sizeof r->made_where, "%s", v->where);
+	if (r->made_where == NULL)
+		r->made_where = xcalloc(1, sizeof v->where);
+	memcpy(r->made_where, v->where, sizeof v->where);
 	return v;
 }
 
