@@ -110,6 +110,7 @@ apply(struct msg_rcpt *r, const struct verdict *v)
 		r->discard_reason = xstrdup(v->reason == NULL ? "policy" : v->reason);
 		break;
 	case VERDICT_BOUNCE:
+		free(r->bounce_reason);
 		r->bounce_reason = xasprintf("%s %s", v->status[0] == '\0' ? "5.7.1" : v->status,
 		    v->text != NULL ? v->text : v->reason != NULL ? v->reason : "refused by policy");
 		break;

@@ -74,8 +74,8 @@ content_header_peek(const struct content *c)
 static void *
 one_more(void *v, size_t n, size_t size)
 {
-	if (n == 0)
-		return xmalloc(size);
+	if (n == 0)	/* there may be room of some that were taken out */
+		return xrealloc(v, size);
 	if ((n & (n - 1)) == 0)
 		return xrealloc(v, 2 * n * size);
 	return v;
@@ -215,6 +215,7 @@ rcpt_fini(struct msg_rcpt *r)
 	free(r->next_hop);
 	free(r->hold_reason);
 	free(r->discard_reason);
+	free(r->bounce_reason);
 	vars_free(r->vars, r->nvars);
 	tags_free(r->tags, r->ntags);
 }

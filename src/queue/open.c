@@ -208,7 +208,7 @@ static void
 dispose(struct store *s)
 {
 	reader_free(s->reader);
-	db_close(&s->db, true);
+	db_close(&s->db, false);	/* a file that was refused stays as it was */
 	suspects_close();	/* not sooner: other threads have written into it until they ended */
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);

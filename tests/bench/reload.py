@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
 from lab.certs import Certs                                         # noqa: E402
 from lab.gateway import Gateway, basic_config                       # noqa: E402
+from lab.process import is_sanitized                                # noqa: E402
 
 HANDLERS = """
 local rows = {}
@@ -85,7 +86,7 @@ def main():
     early, late = statistics.median(sizes[tenth:2 * tenth] or sizes), statistics.median(sizes[-tenth:])
     print(f"resident, not of files: {sizes[0]} KiB after the first, {early:.0f} KiB in the second tenth, "
           f"{late:.0f} KiB in the last; generations left: {len(live)}")
-    return 1 if late - early > 8 * 1024 else 0
+    return 1 if late - early > 8 * 1024 and not is_sanitized(gw.daemon) else 0
 
 
 sys.exit(main())

@@ -436,6 +436,7 @@ def stop_in_every_state(t):
     gw.process.send_signal(signal.SIGHUP)
     gw.wait_log("configuration active")
     case.send(gw.port("inbound"), "a@client.example", ["b@gw.example"], MESSAGE, tls=False)
+    t.check(hop.wait(lambda: hop.commands("DATA")), "a delivery under way")
     began = time.monotonic()
     t.eq(gw.stop(timeout=20), 0, "status")
     t.check(time.monotonic() - began < 15, "it took long")

@@ -122,7 +122,7 @@ def overtaken(t):
     one.cmd(".", "250")
     hop.wait_messages(n, 30)            # six connections are kept now
     gw.wait_queue_empty()
-    for user in ("b", "c", "d", "e", "f", "g"):
+    for user in (f"u{i}" for i in range(20)):
         begin(user)
         shim.arm("recv", 1 << 30)
         other.cmd("NOOP", "250")
