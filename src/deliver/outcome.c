@@ -311,6 +311,7 @@ make_change(struct attempt *a, struct item_rcpt *r, struct store_rcpt_change *c)
 	const struct msg_rcpt *mr = &a->msg->rcpts[r->idx];
 
 	c->num = mr->num;
+	c->lease = r->lease;
 	c->attempts = r->attempts + (o->uncounted ? 0 : 1);
 	c->first_attempt_ms = r->first_attempt_ms != 0 ? r->first_attempt_ms : clock_wall_ms();
 	c->delay_notified = r->delay_notified;
