@@ -14,6 +14,7 @@ deliver_new(const struct deliver_env *env)
 
 	d->env = *env;
 	TAILQ_INIT(&d->attempts);
+	LIST_INIT(&d->recalled);
 	slots_init(&d->attempt_ids);
 	return d;
 }
@@ -85,14 +86,19 @@ item_for(struct deliver *d, struct item ***made, size_t *nmade, struct dest *t, 
 }
 
 /* The store took it back and hands it out anew, while the outcome of the transaction that it is in is not
- * known yet. */
+ * known yet, here or there. */
 static bool
 is_in_hand(const struct deliver *d, uint64_t message, uint32_t num)
 {
 	const struct attempt *a;
+	const struct finished *f;
 
 	if (d->nrecalled == 0)
 		return false;
+	LIST_FOREACH(f, &d->recalled, link)
+		for (size_t i = 0; f->req.message == message && i < f->req.n; i++)
+			if (f->req.changes[i].num == num)
+				return true;
 	TAILQ_FOREACH(a, &d->attempts, link) {
 		if (!a->recalled || a->msg->id != message)
 			continue;

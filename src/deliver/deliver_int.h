@@ -83,6 +83,15 @@ struct item {
 };
 void item_free(struct item *it);
 
+/* A result on its way to the store. */
+struct finished {
+	struct store_result req;	/* first */
+	struct deliver *d;
+	struct dest *dest;
+	bool recalled;			/* in d->recalled */
+	LIST_ENTRY(finished) link;
+};
+
 /* One host to try, in order. Strings and addresses belong to the hostlist. */
 struct host {
 	const char *name;
@@ -290,7 +299,8 @@ struct deliver {
 	struct dest *dests;		/* uthash by key */
 	TAILQ_HEAD(, attempt) attempts;
 	size_t nattempts, nwaiting, nconns;
-	size_t nrecalled;		/* of the attempts */
+	size_t nrecalled;		/* of the attempts, and of their results that are not on disk yet */
+	LIST_HEAD(, finished) recalled;	/* those results */
 	struct deliver_stats stats;
 	bool draining;
 	void (*idle)(void *owner);

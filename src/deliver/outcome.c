@@ -271,12 +271,6 @@ last_json(const struct outcome *o)
 
 /* ---- To the store ---- */
 
-struct finished {
-	struct store_result req;
-	struct deliver *d;
-	struct dest *dest;
-};
-
 static void
 stored(void *reader, struct mail *m)
 {
@@ -292,6 +286,10 @@ stored(void *reader, struct mail *m)
 		f->req.nnotices = 0;
 		store_result(d->env.store, &f->req);
 		return;
+	}
+	if (f->recalled) {
+		LIST_REMOVE(f, link);
+		d->nrecalled--;
 	}
 	if (f->req.status != STORE_OK)
 		log_error("result not stored", LOG_ID("message", f->req.message), LOG_S("why", f->req.text));
@@ -399,6 +397,11 @@ post(struct attempt *a, struct msg **list, size_t n)
 	if (f->req.n == 0 && n == 0) {	/* all of them were taken back */
 		store_result_free(&f->req);
 		return;
+	}
+	if (a->recalled) {
+		f->recalled = f->req.urgent = true;
+		LIST_INSERT_HEAD(&a->d->recalled, f, link);
+		a->d->nrecalled++;
 	}
 	deliver_hold(a->d);
 	f->dest = a->dest;
