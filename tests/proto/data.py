@@ -245,7 +245,7 @@ local asks = {
   get = { url = url .. "echo?a=b%%20c", headers = { ["X-Key"] = "k", Authorization = "Bearer t" } },
   post = { method = "POST", url = url .. "echo", body = '{"a":1}', headers = { ["Content-Type"] = "application/json" } },
   put = { method = "PUT", url = url .. "echo", body = "" },
-  head = { method = "HEAD", url = url .. "big" },
+  head = { method = "HEAD", url = url .. "big", max = 1000 },
   big = { url = url .. "big" }, small = { url = url .. "big", max = 1000 }, none = { url = url .. "none" },
   moved = { url = url .. "moved", max = 100000 }, wait = { url = url .. "wait", timeout = "30s" },
   late = { url = url .. "wait", timeout = "300ms" },
