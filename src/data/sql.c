@@ -296,21 +296,25 @@ failed(struct sql_query *q, int rc, const char *why)
 	}
 }
 
-static void
+/* SQLITE_OK, or why not: a text that is too long would be asked for as NULL. */
+static int
 bind(sqlite3_stmt *st, const struct sql_query *q)
 {
-	for (unsigned i = 0; i < q->nparams; i++) {
+	int rc = SQLITE_OK;
+
+	for (unsigned i = 0; rc == SQLITE_OK && i < q->nparams; i++) {
 		const struct sql_value *v = &q->params[i];
 
 		if (v->kind == SQL_INTEGER)
-			sqlite3_bind_int64(st, (int)i + 1, v->integer);
+			rc = sqlite3_bind_int64(st, (int)i + 1, v->integer);
 		else if (v->kind == SQL_NUMBER)
-			sqlite3_bind_double(st, (int)i + 1, v->number);
+			rc = sqlite3_bind_double(st, (int)i + 1, v->number);
 		else if (v->kind == SQL_TEXT)
-			sqlite3_bind_text64(st, (int)i + 1, v->text.p, v->text.n, SQLITE_STATIC, SQLITE_UTF8);
+			rc = sqlite3_bind_text64(st, (int)i + 1, v->text.p, v->text.n, SQLITE_STATIC, SQLITE_UTF8);
 		else
-			sqlite3_bind_null(st, (int)i + 1);
+			rc = sqlite3_bind_null(st, (int)i + 1);
 	}
+	return rc;
 }
 
 static void
@@ -362,7 +366,7 @@ take_row(struct sql_query *q, sqlite3_stmt *st)
 	row = &q->cells[q->nrows * q->ncolumns];
 	memset(row, 0, q->ncolumns * sizeof *row);
 	q->nrows++;
-	for (size_t i = 0; i < q->ncolumns; i++)
+	for (size_t i = 0; i < q->ncolumns && q->nbytes <= q->max_bytes; i++)
 		take_value(q, st, (int)i, &row[i]);
 	return true;
 }
@@ -370,14 +374,15 @@ take_row(struct sql_query *q, sqlite3_stmt *st)
 static void
 run(struct sql_query *q, struct conn *c, sqlite3_stmt *st)
 {
-	int rc;
+	int rc = sqlite3_step(st);
 
+	/* Not sooner: the first step prepares anew what was prepared for another schema. */
 	q->ncolumns = (size_t)sqlite3_column_count(st);
 	q->columns = xcalloc(q->ncolumns, sizeof *q->columns);
 	for (size_t i = 0; i < q->ncolumns; i++)
 		q->columns[i] = xstrdup(sqlite3_column_name(st, (int)i));
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW && take_row(q, st))
-		;
+	while (rc == SQLITE_ROW && take_row(q, st))
+		rc = sqlite3_step(st);
 	if (rc != SQLITE_DONE && rc != SQLITE_ROW)
 		failed(q, rc, sqlite3_errmsg(c->h));
 	else if (q->nbytes > q->max_bytes && q->end == SQL_DONE) {
@@ -414,8 +419,11 @@ answer(struct job *j, unsigned thread)
 		snprintf(q->text, sizeof q->text, "the statement has %d parameters, and %u values are given",
 		    sqlite3_bind_parameter_count(st), q->nparams);
 	} else {
-		bind(st, q);
-		run(q, c, st);
+		rc = bind(st, q);
+		if (rc == SQLITE_OK)
+			run(q, c, st);
+		else
+			failed(q, rc, "a value is too long");
 		sqlite3_reset(st);
 		sqlite3_clear_bindings(st);
 	}

@@ -710,6 +710,10 @@ attempt_withdraw(struct attempt *a, uint32_t num)
 {
 	bool left = false;
 
+	if ((a->sending || a->over) && !a->recalled) {
+		a->recalled = true;
+		a->d->nrecalled++;
+	}
 	if (a->over)			/* decided: the store sorts that out */
 		return false;
 	for (size_t i = 0; i < a->item->n; i++) {
@@ -770,6 +774,7 @@ attempt_free(struct attempt *a)
 	TAILQ_REMOVE(&a->d->attempts, a, link);
 	a->dest->refs--;
 	a->d->nattempts--;
+	a->d->nrecalled -= a->recalled;
 	send_fini(a);
 	hop_record_free(a->record);
 	free(a->verdicts);

@@ -5,6 +5,8 @@
 
 #include "deliver/deliver_int.h"
 
+#define IN_HAND_MS 2000	/* until what is in a transaction still is looked at again */
+
 struct deliver *
 deliver_new(const struct deliver_env *env)
 {
@@ -12,6 +14,7 @@ deliver_new(const struct deliver_env *env)
 
 	d->env = *env;
 	TAILQ_INIT(&d->attempts);
+	LIST_INIT(&d->recalled);
 	slots_init(&d->attempt_ids);
 	return d;
 }
@@ -82,6 +85,44 @@ item_for(struct deliver *d, struct item ***made, size_t *nmade, struct dest *t, 
 	return it;
 }
 
+/* The store took it back and hands it out anew, while the outcome of the transaction that it is in is not
+ * known yet, here or there. */
+static bool
+is_in_hand(const struct deliver *d, uint64_t message, uint32_t num)
+{
+	const struct attempt *a;
+	const struct finished *f;
+
+	if (d->nrecalled == 0)
+		return false;
+	LIST_FOREACH(f, &d->recalled, link)
+		for (size_t i = 0; f->req.message == message && i < f->req.n; i++)
+			if (f->req.changes[i].num == num)
+				return true;
+	TAILQ_FOREACH(a, &d->attempts, link) {
+		if (!a->recalled || a->msg->id != message)
+			continue;
+		for (size_t i = 0; i < a->item->n; i++)
+			if (!a->item->rcpts[i].withdrawn && a->msg->rcpts[a->item->rcpts[i].idx].num == num)
+				return true;
+	}
+	return false;
+}
+
+static void
+not_yet(struct deliver *d, uint64_t message, uint32_t num, const struct store_rcpt_state *state)
+{
+	struct store_result *r = xcalloc(1, sizeof *r);
+
+	r->message = message;
+	r->n = 1;
+	r->changes = xcalloc(1, sizeof *r->changes);
+	r->changes[0] = (struct store_rcpt_change){ .num = num, .lease = state->lease, .what = CHANGE_DEFER,
+		.next_ms = clock_wall_ms() + IN_HAND_MS, .attempts = state->attempts,
+		.first_attempt_ms = state->first_attempt_ms, .delay_notified = state->delay_notified };
+	store_result(d->env.store, r);
+}
+
 void
 deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *states, const bool *mine,
     uint64_t epoch)
@@ -99,6 +140,10 @@ deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *s
 
 		if (!mine[i])
 			continue;
+		if (states != NULL && is_in_hand(d, msg->id, r->num)) {
+			not_yet(d, msg->id, r->num, &states[i]);
+			continue;
+		}
 		duties_join(&duties, r->duties);
 		duties_join(&duties, conf_invariant_duties(d->env.conf(d->env.owner), r->domain));
 		it = item_for(d, &made, &nmade, dest_get(d, r->route, r->next_hop), msg, duties, reason != NULL,
@@ -108,6 +153,7 @@ deliver_add(struct deliver *d, struct msg *msg, const struct store_rcpt_state *s
 		to = &it->rcpts[it->n++];
 		memset(to, 0, sizeof *to);
 		to->idx = (uint32_t)i;
+		to->lease = states != NULL ? states[i].lease : STORE_FIRST_LEASE;
 		to->bounce_reason = xstrdup(reason);
 		if (states != NULL) {
 			to->attempts = states[i].attempts;

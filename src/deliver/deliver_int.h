@@ -57,6 +57,7 @@ void outcome_clear(struct outcome *o);
 
 struct item_rcpt {
 	uint32_t idx;			/* into msg->rcpts */
+	uint64_t lease;			/* as the store handed it out */
 	unsigned attempts;		/* finished before this one */
 	int64_t first_attempt_ms;
 	bool delay_notified;
@@ -81,6 +82,15 @@ struct item {
 	uint64_t epoch;			/* of the store, when it was handed out */
 };
 void item_free(struct item *it);
+
+/* A result on its way to the store. */
+struct finished {
+	struct store_result req;	/* first */
+	struct deliver *d;
+	struct dest *dest;
+	bool recalled;			/* in d->recalled */
+	LIST_ENTRY(finished) link;
+};
 
 /* One host to try, in order. Strings and addresses belong to the hostlist. */
 struct host {
@@ -244,6 +254,7 @@ struct attempt {
 	/* sending (send.c) */
 	bool sending, refused;		/* refused: may_send said no */
 	bool outdated;			/* ... for the store's epoch is another by now */
+	bool recalled;			/* some of it, too late: it is on the wire, or decided */
 	struct content *content;	/* in memory, or NULL: by chunks */
 	char *chunk;			/* first chunk when content is not in memory */
 	size_t chunk_n;
@@ -288,6 +299,8 @@ struct deliver {
 	struct dest *dests;		/* uthash by key */
 	TAILQ_HEAD(, attempt) attempts;
 	size_t nattempts, nwaiting, nconns;
+	size_t nrecalled;		/* of the attempts, and of their results that are not on disk yet */
+	LIST_HEAD(, finished) recalled;	/* those results */
 	struct deliver_stats stats;
 	bool draining;
 	void (*idle)(void *owner);

@@ -271,12 +271,6 @@ last_json(const struct outcome *o)
 
 /* ---- To the store ---- */
 
-struct finished {
-	struct store_result req;
-	struct deliver *d;
-	struct dest *dest;
-};
-
 static void
 stored(void *reader, struct mail *m)
 {
@@ -292,6 +286,10 @@ stored(void *reader, struct mail *m)
 		f->req.nnotices = 0;
 		store_result(d->env.store, &f->req);
 		return;
+	}
+	if (f->recalled) {
+		LIST_REMOVE(f, link);
+		d->nrecalled--;
 	}
 	if (f->req.status != STORE_OK)
 		log_error("result not stored", LOG_ID("message", f->req.message), LOG_S("why", f->req.text));
@@ -311,6 +309,7 @@ make_change(struct attempt *a, struct item_rcpt *r, struct store_rcpt_change *c)
 	const struct msg_rcpt *mr = &a->msg->rcpts[r->idx];
 
 	c->num = mr->num;
+	c->lease = r->lease;
 	c->attempts = r->attempts + (o->uncounted ? 0 : 1);
 	c->first_attempt_ms = r->first_attempt_ms != 0 ? r->first_attempt_ms : clock_wall_ms();
 	c->delay_notified = r->delay_notified;
@@ -398,6 +397,11 @@ post(struct attempt *a, struct msg **list, size_t n)
 	if (f->req.n == 0 && n == 0) {	/* all of them were taken back */
 		store_result_free(&f->req);
 		return;
+	}
+	if (a->recalled) {
+		f->recalled = f->req.urgent = true;
+		LIST_INSERT_HEAD(&a->d->recalled, f, link);
+		a->d->nrecalled++;
 	}
 	deliver_hold(a->d);
 	f->dest = a->dest;

@@ -95,7 +95,8 @@ on_hour(evutil_socket_t fd, short what, void *arg)
 
 struct look {
 	struct job job;
-	struct data *data;
+	struct data **v;		/* each once */
+	size_t n;
 	atomic_bool *is_looking;
 };
 
@@ -104,29 +105,48 @@ look_at_tables(struct job *j, unsigned thread)
 {
 	struct look *l = (struct look *)j;
 
-	data_look(l->data);
-	data_unref(l->data);
+	for (size_t i = 0; i < l->n; i++) {
+		data_look(l->v[i]);
+		data_unref(l->v[i]);
+	}
 	atomic_store(l->is_looking, false);
+	free(l->v);
 	free(l);
+}
+
+static void
+add_data(void *arg, struct setup *s)
+{
+	struct look *l = arg;
+	struct data *data = policy_bundle_data(s->bundle);
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i] == data)
+			return;
+	if (!data_is_watched(data))
+		return;
+	l->v = xrealloc(l->v, (l->n + 1) * sizeof(struct data *));
+	l->v[l->n++] = data_ref(data);
 }
 
 static void
 on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
-	struct data *data = policy_bundle_data(d->setup->bundle);
 	struct look *l;
 
-	if (d->pool == NULL || !data_is_watched(data) || atomic_exchange(&d->is_looking, true))
+	if (d->pool == NULL || atomic_exchange(&d->is_looking, true))
 		return;
 	l = xcalloc(1, sizeof *l);
 	l->job.work = look_at_tables;
-	l->data = data_ref(data);
 	l->is_looking = &d->is_looking;
-	if (pool_do(d->pool, &l->job))
+	generations_each_setup(d->gens, add_data, l);
+	if (l->n > 0 && pool_do(d->pool, &l->job))
 		return;
-	data_unref(l->data);
+	for (size_t i = 0; i < l->n; i++)
+		data_unref(l->v[i]);
 	atomic_store(&d->is_looking, false);
+	free(l->v);
 	free(l);
 }
 

@@ -805,6 +805,16 @@ generations_status(struct generations *g)
 }
 
 void
+generations_each_setup(struct generations *g, void (*fn)(void *arg, struct setup *s), void *arg)
+{
+	struct entry *e;
+
+	TAILQ_FOREACH(e, &g->entries, link)
+		if (e->state != GEN_RETIRED && e->setup != NULL)
+			fn(arg, e->setup);
+}
+
+void
 generations_metrics(struct generations *g, void (*fn)(void *arg, const struct ctl_metric *m), void *arg)
 {
 	static const struct {

@@ -35,6 +35,8 @@ bool generations_reload(struct generations *g, const char *by, struct err *err);
 json_t *generations_ask(struct generations *g, const char *verb, const json_t *args, const char *by,
     struct err *err, int *exit_status);
 json_t *generations_status(struct generations *g);	/* for `sallyport status` */
+/* What those that are not retired were made from. Two may have been made from the same. */
+void generations_each_setup(struct generations *g, void (*fn)(void *arg, struct setup *s), void *arg);
 void generations_metrics(struct generations *g, void (*fn)(void *arg, const struct ctl_metric *m), void *arg);
 
 #endif

@@ -614,7 +614,7 @@ take_verdict(struct reception *r, struct verdict *v)
 	}
 	case SMTP_ASK_DATA: {
 		struct smtp_verdict sv = { .what = SMTP_GO, .wants_header = policy_gen_has(r->g->gen, HOOK_HEADER) ||
-		    policy_gen_has(r->g->gen, HOOK_BOUNCE_IN) };
+		    policy_gen_has(r->g->gen, HOOK_BOUNCE_IN), .wants_parts = policy_gen_wants_parts(r->g->gen) };
 
 		answer(r, &sv);
 		return;

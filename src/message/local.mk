@@ -12,6 +12,7 @@ libsallyport_a_SOURCES += \
 	src/message/header.c \
 	src/message/message.h src/message/message_int.h \
 	src/message/mime.c src/message/mime.h \
+	src/message/mime_scan.c \
 	src/message/msg.c src/message/msg.h \
 	src/message/received.c \
 	src/message/report.c src/message/report.h \

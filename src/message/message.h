@@ -63,6 +63,8 @@ enum write_status message_writer_status(const struct message_writer *w, struct e
 /* The start of the body stays in memory, also when the rest goes to a file: as much as there would be
  * in memory without. For content_body_peek. */
 void message_writer_keep_start(struct message_writer *w);
+/* Of content that goes to a file, the parts are noted as they pass (content.parts). Before the first octet. */
+void message_writer_note_parts(struct message_writer *w);
 size_t message_writer_memory(const struct message_writer *w);	/* octets it holds in memory now */
 uint64_t message_writer_size(const struct message_writer *w);
 /* True once the empty line after the header has been seen. */

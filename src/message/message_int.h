@@ -17,6 +17,17 @@ bool header_add_field(struct buf *out, const char *name, const char *value, bool
 /* Of the charsets that we let iconv load; NULL for others (UTF-8 and ASCII are among those). Heap, with NUL. */
 char *charset_to_utf8(const char *charset, const char *p, size_t n, size_t *n_out);
 
+/* ---- MIME (mime.c) ---- */
+struct mime;
+struct mime_part;
+#define MIME_BOUNDARY 202
+/* What the header says of a part, into p; true: a multipart, and its boundary. False: a part is noted. */
+bool mime_describe(struct mime *m, struct mime_part *p, const struct header *h, const char *dflt,
+    char boundary[MIME_BOUNDARY]);
+/* Is the line from `at` to `end` a delimiter? 0: none; 1: one that begins a part; 2: the last. */
+int mime_delimiter(struct slice s, size_t at, size_t end, const char *boundary, size_t n);
+const char *mime_dflt_in(const struct mime_part *multipart);	/* the type of parts that say nothing */
+
 /* ---- Notices ---- */
 
 /* The sentences, in a language that we have (dsn_phrases.c). UTF-8. */

@@ -8,7 +8,7 @@
 #include "message/message_int.h"
 #include "message/mime.h"
 
-#define BOUNDARY_MAX 200u
+#define BOUNDARY_MAX (MIME_BOUNDARY - 2u)
 #define VALUE_MAX 4096u
 #define NAME_MAX_OCTETS 1000u	/* of a file name */
 
@@ -242,12 +242,15 @@ first_words(struct slice value)
 }
 
 static struct slice
-field(const struct header *h, const char *name)
+field(struct mime *m, const struct header *h, const char *name)
 {
 	const struct header_field *f = header_find(h, name, 1);
 	struct slice v = f == NULL ? (struct slice){ "", 0 } : f->value;
 
-	return v.n > VALUE_MAX ? (struct slice){ v.p, VALUE_MAX } : v;
+	if (v.n <= VALUE_MAX)
+		return v;
+	m->hidden = true;
+	return (struct slice){ v.p, VALUE_MAX };
 }
 
 static void entity(struct mime *m, const struct header *h, struct slice body, unsigned level, const char *dflt);
@@ -260,7 +263,7 @@ with_header(struct mime *m, struct slice s, unsigned level, const char *dflt)
 	struct header h;
 
 	if (!header_parse(&h, s)) {
-		m->truncated = true;
+		m->truncated = m->hidden = true;
 		entity(m, &none, s, level, "application/octet-stream");
 		return;
 	}
@@ -277,9 +280,8 @@ line_end(struct slice s, size_t at)
 	return nl == NULL ? s.n : (size_t)(nl + 1 - s.p);
 }
 
-/* 0: this line is no delimiter; 1: one begins a part; 2: the last. */
-static int
-delimiter(struct slice s, size_t at, size_t end, const char *boundary, size_t n)
+int
+mime_delimiter(struct slice s, size_t at, size_t end, const char *boundary, size_t n)
 {
 	size_t i = at + 2 + n;
 	int kind = 1;
@@ -304,7 +306,7 @@ multipart(struct mime *m, struct slice body, const char *boundary, unsigned leve
 	while (at < body.n && kind != 2 && m->n < MIME_PARTS) {
 		size_t end = line_end(body, at);
 
-		kind = delimiter(body, at, end, boundary, n);
+		kind = mime_delimiter(body, at, end, boundary, n);
 		if (kind != 0 && from != SIZE_MAX) {
 			/* The line break before the delimiter belongs to it (RFC 2046 section 5.1.1). */
 			size_t to = at;
@@ -320,6 +322,7 @@ multipart(struct mime *m, struct slice body, const char *boundary, unsigned leve
 	if (kind == 2)
 		return;
 	m->truncated = true;
+	m->hidden = m->hidden || m->n >= MIME_PARTS;
 	if (from != SIZE_MAX && from < body.n && m->n < MIME_PARTS)
 		with_header(m, (struct slice){ body.p + from, body.n - from }, level + 1, dflt);
 }
@@ -327,30 +330,52 @@ multipart(struct mime *m, struct slice body, const char *boundary, unsigned leve
 static void
 entity(struct mime *m, const struct header *h, struct slice body, unsigned level, const char *dflt)
 {
-	struct slice ct = field(h, "Content-Type"), cd = field(h, "Content-Disposition"),
-	    cte = field(h, "Content-Transfer-Encoding"), words;
-	char boundary[BOUNDARY_MAX + 2];
+	char boundary[MIME_BOUNDARY];
 	struct mime_part *p;
 
 	if (m->n >= MIME_PARTS) {
-		m->truncated = true;
+		m->truncated = m->hidden = true;
 		return;
 	}
 	m->v = xrealloc(m->v, (m->n + 1) * sizeof *m->v);
 	p = &m->v[m->n];
 	*p = (struct mime_part){ .level = level, .octets = body };
+	if (mime_describe(m, p, h, dflt, boundary)) {
+		if (level >= MIME_LEVELS)
+			m->truncated = m->hidden = true;
+		else
+			multipart(m, body, boundary, level, mime_dflt_in(p));
+		return;
+	}
+	m->n++;
+	if (strcmp(p->type, "message/rfc822") == 0 && p->encoding == MIME_PLAIN) {
+		if (level >= MIME_LEVELS)
+			m->truncated = m->hidden = true;
+		else
+			with_header(m, body, level + 1, "text/plain");
+	}
+}
+
+const char *
+mime_dflt_in(const struct mime_part *multipart)
+{
+	return strcmp(multipart->type, "multipart/digest") == 0 ? "message/rfc822" : "text/plain";
+}
+
+bool
+mime_describe(struct mime *m, struct mime_part *p, const struct header *h, const char *dflt,
+    char boundary[MIME_BOUNDARY])
+{
+	struct slice ct = field(m, h, "Content-Type"), cd = field(m, h, "Content-Disposition"),
+	    cte = field(m, h, "Content-Transfer-Encoding"), words;
+
 	words = first_words(ct);
 	if (memchr(words.p, '/', words.n) == NULL)
 		words = slice_of(dflt);
 	put_small(p->type, sizeof p->type, words);
-	if (strncmp(p->type, "multipart/", 10) == 0 && read_param(ct, "boundary", boundary, sizeof boundary) &&
-	    boundary[0] != '\0' && strlen(boundary) <= BOUNDARY_MAX) {
-		if (level >= MIME_LEVELS)
-			m->truncated = true;
-		else
-			multipart(m, body, boundary, level, strcmp(p->type, "multipart/digest") == 0 ? "message/rfc822" : "text/plain");
-		return;
-	}
+	if (strncmp(p->type, "multipart/", 10) == 0 && read_param(ct, "boundary", boundary, MIME_BOUNDARY) &&
+	    boundary[0] != '\0' && strlen(boundary) <= BOUNDARY_MAX)
+		return true;
 	read_param(ct, "charset", p->charset, sizeof p->charset);
 	put_small(p->charset, sizeof p->charset, slice_of(p->charset));
 	words = first_words(cd);
@@ -361,13 +386,7 @@ entity(struct mime *m, const struct header *h, struct slice body, unsigned level
 	words = first_words(cte);
 	p->encoding = slice_is_nocase(words, "base64") ? MIME_BASE64 : slice_is_nocase(words, "quoted-printable") ? MIME_QUOTED :
 	    MIME_PLAIN;
-	m->n++;
-	if (strcmp(p->type, "message/rfc822") == 0 && p->encoding == MIME_PLAIN) {
-		if (level >= MIME_LEVELS)
-			m->truncated = true;
-		else
-			with_header(m, body, level + 1, "text/plain");
-	}
+	return false;
 }
 
 void
@@ -377,7 +396,7 @@ mime_parse(struct mime *m, struct slice header, struct slice body)
 
 	*m = (struct mime){ .v = NULL };
 	if (!header_parse(&h, header)) {
-		m->truncated = true;
+		m->truncated = m->hidden = true;
 		return;
 	}
 	entity(m, &h, body, 0, "text/plain");
@@ -391,6 +410,15 @@ mime_fini(struct mime *m)
 		free(m->v[i].filename);
 	free(m->v);
 	*m = (struct mime){ .v = NULL };
+}
+
+void
+mime_free(struct mime *m)
+{
+	if (m == NULL)
+		return;
+	mime_fini(m);
+	free(m);
 }
 
 /* ---- Content ---- */

@@ -22,10 +22,19 @@ struct mime {
 	struct mime_part *v;
 	size_t n;
 	bool truncated;		/* more parts, deeper, or no end: it is not all */
+	bool hidden;		/* some of it was not looked at, for what it is: a name may be missing */
 };
 /* Linked to the octets, which must outlive it. */
 void mime_parse(struct mime *m, struct slice header, struct slice body);
 void mime_fini(struct mime *m);
+void mime_free(struct mime *m);		/* on the heap; NULL is fine */
+/* The same parts, without their octets, of content that passes in pieces. What it needs of memory is bounded. */
+struct mime_scan;
+struct mime_scan *mime_scan_new(struct slice header);
+void mime_scan_add(struct mime_scan *x, const char *p, size_t n);
+size_t mime_scan_memory(const struct mime_scan *x);
+struct mime *mime_scan_end(struct mime_scan *x);	/* frees x */
+void mime_scan_free(struct mime_scan *x);		/* NULL is fine */
 /* Decoded, of text/... in UTF-8 when the charset is known. At most max octets. Heap, with NUL behind. */
 char *mime_text(const struct mime_part *p, size_t max, size_t *n_out);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "message/message_int.h"
+#include "message/mime.h"
 
 #define VARS_MAX (16u * 1024)
 #define DUTY_NOTE_MAX 1024
@@ -29,6 +30,7 @@ content_unref(struct content *c)
 		return;
 	free(c->mem);
 	free(c->head);
+	mime_free(c->parts);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c);

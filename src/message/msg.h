@@ -46,6 +46,7 @@ struct content {
 	char *head;		/* the header section (header_size octets) when mem is NULL */
 	size_t head_size;	/* octets of head: more than the header where the body's start was wanted */
 	int fd;			/* an unlinked file with all of it, or -1 */
+	struct mime *parts;	/* names and types of its parts when mem is NULL and somebody asked; NULL */
 };
 struct content *content_ref(struct content *c);
 void content_unref(struct content *c);		/* NULL is fine */

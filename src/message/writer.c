@@ -3,7 +3,8 @@
  *
  * W1  The verdict does not depend on how the octets were cut (fuzz_writer checks it). So a problem
  *     counts from the octet that shows it, and the earliest one stays.
- * W2  Memory is at most max(memory_bytes, header) + one write buffer, whatever the peer sends (I6).
+ * W2  Memory is at most max(memory_bytes, header) + one write buffer, whatever the peer sends (I6), and what
+ *     mime_scan.c has of the parts where somebody asked for them.
  * W3  Nothing here waits for a disk: the file is never synced, it is a place to put things until
  *     the store has them. */
 #include "config.h"
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "message/message_int.h"
+#include "message/mime.h"
 
 #define MEMORY_DEFAULT (256u * 1024)
 #define FILE_BUFFER (64u * 1024)
@@ -36,7 +38,7 @@ struct message_writer {
 	char *mem;		/* all of it; with a file: the header section */
 	size_t len, cap;
 
-	bool has_header, keeps_start;
+	bool has_header, keeps_start, notes_parts;
 	size_t header_size;
 	size_t line_at;		/* header: where the line that is not complete begins, in mem */
 	size_t seen;		/* header: mem before this has been searched for LF */
@@ -47,6 +49,7 @@ struct message_writer {
 	bool prev_cr;
 	unsigned flags;
 
+	struct mime_scan *scan;	/* with a file, and notes_parts; NULL */
 	int fd;			/* -1: in memory */
 	char *out;		/* waits to be written */
 	size_t out_len, out_cap;
@@ -72,6 +75,7 @@ message_writer_free(struct message_writer *w)
 		return;
 	if (w->fd >= 0)
 		close(w->fd);
+	mime_scan_free(w->scan);
 	free(w->spool_dir);
 	free(w->mem);
 	free(w->out);
@@ -178,6 +182,10 @@ spill(struct message_writer *w)
 		return false;
 	w->out_cap = w->memory_bytes < FILE_BUFFER ? w->memory_bytes : FILE_BUFFER;
 	w->out = xmalloc(w->out_cap);
+	if (w->notes_parts) {
+		w->scan = mime_scan_new((struct slice){ w->mem, w->header_size });
+		mime_scan_add(w->scan, w->mem + w->header_size, w->len - w->header_size);
+	}
 	if (!w->keeps_start)
 		w->len = w->header_size;
 	w->cap = w->len;
@@ -191,6 +199,8 @@ static bool
 file_add(struct message_writer *w, const char *p, size_t n)
 {
 	w->stored += n;
+	if (w->scan != NULL)
+		mime_scan_add(w->scan, p, n);
 	if (w->out_len + n > w->out_cap) {
 		if (!write_all(w, w->out, w->out_len))
 			return false;
@@ -384,6 +394,12 @@ message_writer_keep_start(struct message_writer *w)
 	w->keeps_start = true;
 }
 
+void
+message_writer_note_parts(struct message_writer *w)
+{
+	w->notes_parts = true;
+}
+
 enum write_status
 message_writer_status(const struct message_writer *w, struct err *err)
 {
@@ -395,7 +411,7 @@ message_writer_status(const struct message_writer *w, struct err *err)
 size_t
 message_writer_memory(const struct message_writer *w)
 {
-	return w->cap + w->out_cap;
+	return w->cap + w->out_cap + (w->scan == NULL ? 0 : mime_scan_memory(w->scan));
 }
 
 uint64_t
@@ -460,6 +476,8 @@ message_writer_finish(struct message_writer *w, unsigned *flags_out, struct err 
 		c->header_size = w->header_size;
 		c->fd = w->fd;
 		w->fd = -1;
+		c->parts = w->scan == NULL ? NULL : mime_scan_end(w->scan);
+		w->scan = NULL;
 		/* Policies look at the header of a message of any size. */
 		c->head = w->mem;
 		c->head_size = w->len;

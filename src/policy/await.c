@@ -229,7 +229,8 @@ recorded(lua_State *L, int status, lua_KContext ctx)
 	int n;
 
 	f->key = NULL;
-	f->asked = key;		/* freed with the fiber when what follows raises */
+	free(f->asked);
+	f->asked = key;		/* freed later when what follows raises, or waits once more */
 	n = f->then(L, status, ctx);
 	if (key != NULL) {
 		policy_journal_answer(r, L, n, what, key);

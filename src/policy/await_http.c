@@ -170,7 +170,8 @@ set_options(struct http *h)
 	else
 		SET(CURLOPT_CUSTOMREQUEST, h->method);
 	SET(CURLOPT_HTTPHEADER, h->headers);
-	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)h->body_max);
+	if (strcmp(h->method, "HEAD") != 0)	/* which says how large a body is that does not come */
+		SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)h->body_max);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
 	SET(CURLOPT_WRITEDATA, h);
 	SET(CURLOPT_HEADERFUNCTION, on_header);

@@ -127,7 +127,9 @@ resumed(lua_State *L, int status, lua_KContext ctx)
 	int mode = w->mode, mt;
 
 	policy_wait_free(&w->w);
-	if (q->end != SQL_DONE && !(q->end == SQL_LIMIT && mode == SQL_ONE_ROW && q->nrows > 0))
+	/* More rows than the one that is wanted are no limit that was met; a row that is too large is. */
+	if (q->end != SQL_DONE && !(q->end == SQL_LIMIT && mode == SQL_ONE_ROW && q->nrows > 0 &&
+	    q->nbytes <= q->max_bytes))
 		return push_error(L, q);
 	luaL_checkstack(L, 8, "gw.sql");
 	if (mode == SQL_ONE_ROW && q->nrows == 0) {

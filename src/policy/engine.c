@@ -727,6 +727,12 @@ policy_gen_has(const struct policy_gen *g, enum policy_hook h)
 	return g->chains[h].n > 0 || policy_journal_wants(g->policy, h);
 }
 
+bool
+policy_gen_wants_parts(const struct policy_gen *g)
+{
+	return g->wants_parts;
+}
+
 enum policy_when
 policy_call(struct policy *p, struct policy_gen *g, enum policy_hook hook, struct policy_subject *s,
     struct verdict *v, policy_done *done, void *owner, uint64_t *ticket_out)

@@ -58,6 +58,7 @@ can_fail(const struct matcher *m)
 	case MATCH_SUBJECT_WORD:
 	case MATCH_HEADER:
 	case MATCH_HAS_HEADER:
+	case MATCH_ATTACHMENT:
 	case MATCH_LUA:
 		return true;
 	default:

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "policy/lib.h"
+#include "policy/matcher.h"
 
 #define HANDLERS_MAX 10000
 #define DEFAULT_INSTRUCTIONS 1000000u
@@ -209,6 +210,8 @@ build_chains(struct policy_gen *g)
 		struct chain *c = &g->chains[g->handlers[i]->hook];
 
 		c->v[c->n++] = g->handlers[i];
+		g->wants_parts = g->wants_parts || (g->handlers[i]->when != NULL &&
+		    matcher_is_about_parts(g->handlers[i]->when));
 	}
 	for (int k = 0; k < HOOKS; k++) {
 		if (g->chains[k].n > 1)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/journal.h"
 #include "policy/matcher.h"
 #include "policy/names.h"
 #include "policy/objects.h"
@@ -399,6 +400,8 @@ policy_run_forget(struct policy_run *r)
 int
 policy_matcher_eval(struct policy_run *r, const struct matcher *m)
 {
+	const struct policy_replay *rp = r->gen->policy == NULL ? NULL : r->gen->policy->replay;
+
 	switch (matcher_eval(m, policy_run_view(r))) {
 	case MATCH_NOT:
 		return 0;
@@ -407,7 +410,10 @@ policy_matcher_eval(struct policy_run *r, const struct matcher *m)
 	case MATCH_FAILED:
 		break;
 	}
+	if (matcher_is_about_parts(m) && rp != NULL && rp->subject != NULL && !rp->subject->body_is_whole)
+		policy_unknown(r, "body", "its parts");
 	if (r->gen->err.text[0] == '\0')
-		err_set(&r->gen->err, "the header cannot be read here, so the matcher cannot be answered");
+		err_set(&r->gen->err, "the header%s cannot be read here, so the matcher cannot be answered",
+		    matcher_is_about_parts(m) ? " or all parts" : "");
 	return -1;
 }

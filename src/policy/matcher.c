@@ -407,6 +407,12 @@ matcher_fits(const struct matcher *m, enum policy_hook hook, struct err *err)
 	return true;
 }
 
+bool
+matcher_is_about_parts(const struct matcher *m)
+{
+	return (m->needs & KNOWS_BODY) != 0;
+}
+
 /* ---- For people ---- */
 
 static void

@@ -49,6 +49,7 @@ enum match_shape match_op_shape(enum match_op op);
 struct matcher *matcher_new(const struct match_args *a, struct err *err);
 struct matcher *matcher_ref(struct matcher *m);
 void matcher_unref(struct matcher *m);			/* NULL is fine */
+bool matcher_is_about_parts(const struct matcher *m);	/* itself, or one in it */
 /* May it be used at this hook? The sentence says what is not known there. */
 bool matcher_fits(const struct matcher *m, enum policy_hook hook, struct err *err);
 enum match_result { MATCH_NOT, MATCH_YES, MATCH_FAILED };	/* FAILED: the header cannot be read, a function failed */

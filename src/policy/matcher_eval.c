@@ -129,12 +129,14 @@ eval_auth(const struct matcher *m, const struct policy_subject *s)
 }
 
 /* A part with a file name, or that says it is an attachment; with words, one with such a name. */
-static bool
+static enum match_result
 eval_attachment(const struct matcher *m, struct policy_view *v)
 {
 	const struct mime *mime = view_mime(v);
 
-	for (size_t i = 0; mime != NULL && i < mime->n; i++) {
+	if (mime == NULL)
+		return MATCH_FAILED;
+	for (size_t i = 0; i < mime->n; i++) {
 		const struct mime_part *p = &mime->v[i];
 		bool yes = m->nwords == 0 && (p->filename != NULL || strcmp(p->disposition, "attachment") == 0);
 		char *folded = p->filename == NULL || m->nwords == 0 ? NULL : text_fold(p->filename);
@@ -143,9 +145,9 @@ eval_attachment(const struct matcher *m, struct policy_view *v)
 			yes = text_glob(m->folded[k], folded);
 		free(folded);
 		if (yes)
-			return true;
+			return MATCH_YES;
 	}
-	return false;
+	return mime->hidden ? MATCH_FAILED : MATCH_NOT;		/* I5: what was not seen is not known to be good */
 }
 
 static bool
@@ -278,7 +280,7 @@ matcher_eval(const struct matcher *m, struct policy_view *v)
 	case MATCH_TLS_INBOUND:
 		return eval_tls(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_ATTACHMENT:
-		return eval_attachment(m, v) ? MATCH_YES : MATCH_NOT;
+		return eval_attachment(m, v);
 	case MATCH_AUTH:
 		return eval_auth(m, s) ? MATCH_YES : MATCH_NOT;
 	case MATCH_RCPT:

@@ -192,15 +192,21 @@ flight_unref(lua_State *L, struct flight *fl)
 static void
 land(lua_State *L, struct flight *fl)
 {
+	int value = LUA_NOREF, error = LUA_NOREF;
 	struct memo_wait *w;
 
-	fl->landed = true;
+	/* What may raise comes first: up to here the end of the handler passes the flight on. */
 	if (!fl->failed && !TAILQ_EMPTY(&fl->waiters)) {
 		lua_pushvalue(L, -2);
-		fl->value = luaL_ref(L, LUA_REGISTRYINDEX);
+		value = luaL_ref(L, LUA_REGISTRYINDEX);
 		lua_pushvalue(L, -1);
-		fl->error = luaL_ref(L, LUA_REGISTRYINDEX);
+		error = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
+	fl->group->abandon = NULL;
+	fl->group = NULL;
+	fl->landed = true;
+	fl->value = value;
+	fl->error = error;
 	HASH_DEL(fl->memo->flights, fl);
 	while ((w = TAILQ_FIRST(&fl->waiters)) != NULL) {
 		TAILQ_REMOVE(&fl->waiters, w, link);
@@ -294,8 +300,6 @@ finish(lua_State *L, struct policy_group *g)
 		fl->failed = true;
 		snprintf(fl->why, sizeof fl->why, "%s", why == NULL ? "the function raised an error" : why);
 	}
-	g->abandon = NULL;
-	fl->group = NULL;
 	land(L, fl);
 	if (raised)
 		return policy_group_raise(L, g, f);

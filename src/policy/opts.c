@@ -101,16 +101,35 @@ policy_opts_check(lua_State *L, int arg, const char *api, const char *const *lis
 	}
 }
 
-/* The field's type; its value is on the stack when it is not nil. */
-static int
-get(lua_State *L, int arg, const char *key)
-{
-	int t;
+#define INHERIT_MAX 10
 
-	luaL_checkstack(L, 2, key);
-	t = lua_getfield(L, arg, key);
-	if (t == LUA_TNIL)
+/* The field's type; its value is on the stack when it is not nil. It belongs to the table, or to one that
+ * stands in for it: texts are used when they have left the stack, so none may be made for this call. */
+static int
+get(lua_State *L, int arg, const char *api, const char *key)
+{
+	int t = LUA_TNIL;
+
+	luaL_checkstack(L, 5, key);
+	luaL_checktype(L, arg, LUA_TTABLE);
+	lua_pushvalue(L, arg);
+	for (int i = 0; t == LUA_TNIL; i++) {
+		if (policy_push_shadow(L, -1))
+			lua_replace(L, -2);
+		lua_pushstring(L, key);
+		t = lua_rawget(L, -2);
+		if (t != LUA_TNIL)
+			break;
 		lua_pop(L, 1);
+		if (i == INHERIT_MAX || luaL_getmetafield(L, -1, "__index") == LUA_TNIL) {
+			lua_pop(L, 1);
+			return LUA_TNIL;
+		}
+		if (lua_type(L, -1) != LUA_TTABLE)
+			luaL_error(L, "%s: %s: fields cannot be made by a function (__index)", api, key);
+		lua_replace(L, -2);
+	}
+	lua_remove(L, -2);
 	return t;
 }
 
@@ -133,7 +152,7 @@ policy_text_check(lua_State *L, const char *api, const char *field, const char *
 const char *
 policy_opt_string(lua_State *L, int arg, const char *api, const char *key, bool required, size_t max)
 {
-	int t = get(L, arg, key);
+	int t = get(L, arg, api, key);
 	const char *s;
 	size_t n;
 
@@ -155,7 +174,7 @@ policy_opt_string(lua_State *L, int arg, const char *api, const char *key, bool 
 bool
 policy_opt_bool(lua_State *L, int arg, const char *api, const char *key, bool dflt)
 {
-	int t = get(L, arg, key);
+	int t = get(L, arg, api, key);
 	bool v;
 
 	if (t == LUA_TNIL)
@@ -171,7 +190,7 @@ lua_Integer
 policy_opt_integer(lua_State *L, int arg, const char *api, const char *key, lua_Integer lo, lua_Integer hi,
     lua_Integer dflt)
 {
-	int t = get(L, arg, key), is_int;
+	int t = get(L, arg, api, key), is_int;
 	lua_Integer v;
 
 	if (t == LUA_TNIL)
@@ -188,7 +207,7 @@ policy_opt_integer(lua_State *L, int arg, const char *api, const char *key, lua_
 int64_t
 policy_opt_duration(lua_State *L, int arg, const char *api, const char *key, int64_t dflt)
 {
-	int t = get(L, arg, key);
+	int t = get(L, arg, api, key);
 	int64_t ms = 0;
 	bool ok = false;
 

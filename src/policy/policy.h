@@ -204,6 +204,7 @@ void policy_gen_unref(struct policy_gen *g);
 const char *policy_gen_id(const struct policy_gen *g);
 struct conf *policy_gen_conf(const struct policy_gen *g);	/* borrowed */
 bool policy_gen_has(const struct policy_gen *g, enum policy_hook h);	/* any handler or rule at all */
+bool policy_gen_wants_parts(const struct policy_gen *g);	/* some matcher asks what parts a message has */
 void policy_session_end(struct policy_gen *g, void **vars);
 /* Runs the handlers of `init`, which may wait; once for each generation, before anything else of it
  * is called. `reason` is "start" or "reload" and lives on. `done` is called once, maybe before this

@@ -94,6 +94,7 @@ struct policy_gen {
 	lua_State *L;
 	bool loading;			/* gw.on and gw.rule are open */
 	bool closed;			/* no engine any more: runs are gone */
+	bool wants_parts;		/* a matcher is about the parts of a message */
 	struct chain chains[HOOKS];
 	struct handler **handlers;	/* all, in order of registration; owned */
 	size_t nhandlers;

@@ -48,9 +48,12 @@ view_mime(struct policy_view *v)
 {
 	const struct content *c = v->s->content != NULL ? v->s->content : v->s->msg == NULL ? NULL : v->s->msg->content;
 
+	if (v->mime == NULL && c != NULL && c->mem == NULL && c->parts != NULL)
+		return c->parts;
 	if (v->mime == NULL && c != NULL) {
 		v->mime = xmalloc(sizeof *v->mime);
 		mime_parse(v->mime, content_header_peek(c), content_body_peek(c, MIME_MAX));
+		v->mime->hidden = v->mime->hidden || c->mem == NULL || c->size - c->header_size > MIME_MAX;
 	}
 	return v->mime;
 }

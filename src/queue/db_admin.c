@@ -63,15 +63,14 @@ row_load(struct store *s, struct key k, struct row *r)
 	return 1;
 }
 
-static void
-recall(struct store *s, uint64_t message, int64_t num)
+void
+recall(struct store *s, struct key k)
 {
 	struct tx *t = &s->tx;
 
-	if (t->recalls == NULL)
-		t->recalls = xmalloc(ADMIN_BATCH * sizeof *t->recalls);
-	MUST(t->nrecalls < ADMIN_BATCH);
-	t->recalls[t->nrecalls++] = (struct tx_recall){ message, (uint32_t)num };
+	if ((t->nrecalls & (t->nrecalls - 1)) == 0)	/* room for 1, 2, 4, ... */
+		t->recalls = xrealloc(t->recalls, (t->nrecalls == 0 ? 1 : t->nrecalls * 2) * sizeof *t->recalls);
+	t->recalls[t->nrecalls++] = k;
 }
 
 static bool
@@ -188,7 +187,7 @@ apply(struct store *s, const struct row *r, const struct store_query *q, bool *c
 		return db_fail(&s->db, DB_BAD, "not a change");
 	}
 	if (is_leased)
-		recall(s, r->k.message, r->k.num);
+		recall(s, r->k);
 	return true;
 }
 

@@ -143,6 +143,7 @@ read_rcpt(struct store *s, struct key k, struct msg_rcpt *r, struct store_rcpt_s
 	state->last = db_text(st, at++);
 	vars = db_text(st, at++);
 	tags = db_text(st, at++);
+	state->lease = (uint64_t)sqlite3_column_int64(st, at++) + 1;
 	sqlite3_reset(st);
 	ok = msg_rcpt_vars_load(r, vars) && msg_rcpt_tags_load(r, tags) && r->address != NULL &&
 	    r->domain != NULL && r->notify <= 15;
@@ -215,12 +216,13 @@ quarantine(struct store *s, uint64_t message, int64_t num, const char *why)
 }
 
 static bool
-lease(struct store *s, struct key k)
+lease(struct store *s, struct key k, uint64_t number)
 {
 	sqlite3_stmt *st = db_use(&s->db, SQL_LEASE);
 
 	db_bind_int(st, 1, (int64_t)k.message);
 	db_bind_int(st, 2, k.num);
+	db_bind_int(st, 3, (int64_t)number);
 	return db_run(&s->db, st);
 }
 
@@ -254,7 +256,8 @@ hand_out_message(struct store *s, struct lane *l, const struct key *keys, size_t
 		goto failed;
 	for (size_t i = 0; i < n; i++) {
 		one = whole == 0 ? 0 : load_rcpt(s, keys[i], d, &why);
-		if (one < 0 || !(one == 0 ? quarantine(s, keys[i].message, keys[i].num, why) : lease(s, keys[i])))
+		if (one < 0 || !(one == 0 ? quarantine(s, keys[i].message, keys[i].num, why) :
+		    lease(s, keys[i], d->rcpts[d->msg->nrcpts - 1].lease)))
 			goto failed;
 	}
 	d->nrcpts = d->msg->nrcpts;

@@ -125,10 +125,14 @@ static const char version_trace[] =
 	"CREATE INDEX trace_session ON trace (session) WHERE session > 0;"
 	"CREATE INDEX trace_domain ON trace (domain, id) WHERE hook = 'tls_policy';";
 
+/* Raised by each handing out, so that what is said of an earlier one is told from what is said of this. */
+static const char version_lease[] =
+	"ALTER TABLE recipient ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;";
+
 /* Script n leads from user_version n to n + 1. */
 const char *const db_migrations[] = { version_1, version_evidence_removed, version_sts_policy,
 	version_tlsrpt, version_kv, version_offer,
-	version_trace };
+	version_trace, version_lease };
 const int db_version = NELEMS(db_migrations);
 
 /* For auditors, with tools of their own (doc/evidence.md). Made anew when this text changes. */
@@ -158,12 +162,12 @@ const char *const db_sql[SQL_N] = {
 	[SQL_PUT_CONTENT] = "INSERT INTO content (id, message, seq, bytes) VALUES (?1, ?2, ?3, ?4)",
 	[SQL_PUT_RCPT] = "INSERT INTO recipient (message, num, state, worker, shard, next_ms, attempts,"
 	    " first_ms, delay_notified, notify, duties, address, domain, orcpt, route, next_hop,"
-	    " hold_reason, vars, tags)"
-	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+	    " hold_reason, vars, tags, lease)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
 	[SQL_PUT_EVIDENCE] = "INSERT INTO evidence (id, message, rcpt, at_ms, text, hash)"
 	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 
-	[SQL_RCPT_STATE] = "SELECT state, worker FROM recipient WHERE message = ?1 AND num = ?2",
+	[SQL_RCPT_STATE] = "SELECT state, worker, lease FROM recipient WHERE message = ?1 AND num = ?2",
 	[SQL_DEL_RCPT] = "DELETE FROM recipient WHERE message = ?1 AND num = ?2",
 	[SQL_RCPT_LEFT] = "SELECT 1 FROM recipient WHERE message = ?1 LIMIT 1",
 	[SQL_DEL_MESSAGE] = "DELETE FROM message WHERE id = ?1 RETURNING size, content, chunks",
@@ -184,7 +188,7 @@ const char *const db_sql[SQL_N] = {
 	    " WHERE state = 0 AND worker = ?1 AND next_ms <= ?2 ORDER BY next_ms LIMIT ?3",
 	[SQL_EARLIEST] = "SELECT next_ms FROM recipient WHERE state = 0 AND worker = ?1"
 	    " ORDER BY next_ms LIMIT 1",
-	[SQL_LEASE] = "UPDATE recipient SET state = 1 WHERE message = ?1 AND num = ?2",
+	[SQL_LEASE] = "UPDATE recipient SET state = 1, lease = ?3 WHERE message = ?1 AND num = ?2",
 	[SQL_HOLDS_ENDED] = "SELECT message, num, worker FROM recipient"
 	    " WHERE state = 2 AND next_ms > 0 AND next_ms <= ?1 ORDER BY next_ms LIMIT ?2",
 	[SQL_HOLD_EARLIEST] = "SELECT next_ms FROM recipient WHERE state = 2 AND next_ms > 0"
@@ -196,7 +200,7 @@ const char *const db_sql[SQL_N] = {
 
 	[SQL_GET_MESSAGE] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE id = ?1",
 	[SQL_GET_RCPT] = "SELECT attempts, first_ms, delay_notified, notify, duties, address,"
-	    " domain, orcpt, route, next_hop, bounce_reason, last, vars, tags"
+	    " domain, orcpt, route, next_hop, bounce_reason, last, vars, tags, lease"
 	    " FROM recipient WHERE message = ?1 AND num = ?2",
 	[SQL_CONTENT_LAST] = "SELECT message, length(bytes) FROM content WHERE id = ?1",
 

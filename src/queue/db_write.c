@@ -225,6 +225,7 @@ put_rcpt(struct store *s, const struct msg *m, const struct msg_rcpt *r, bool *a
 	db_bind_text(st, 14, r->hold_reason);
 	db_bind_text(st, 15, vars);
 	db_bind_text(st, 16, tags);
+	db_bind_int(st, 17, state == RCPT_ACTIVE ? STORE_FIRST_LEASE : 0);
 	ok = db_run(&s->db, st);
 	free(vars);
 	free(tags);
@@ -398,15 +399,20 @@ join_duties(struct store *s, struct key k, uint32_t duties)
 }
 
 /* The row is there. A worker's word about a row that is no longer ACTIVE came too late to move
- * it: an administrator did. That it was delivered meanwhile is a fact and wins. */
+ * it: an administrator did. That it was delivered meanwhile is a fact and wins; should the row have been
+ * handed out anew by then, who got it is not to send it a second time. */
 static bool
 change(struct store *s, struct key k, const struct store_rcpt_change *c, enum rcpt_state was,
-    unsigned worker)
+    unsigned worker, bool is_old)
 {
 	bool is_leased = was == RCPT_ACTIVE;
 
+	if (is_old && is_leased && c->what == CHANGE_DONE)
+		recall(s, k);
 	if (c->duties != 0 && c->what != CHANGE_DONE && !join_duties(s, k, c->duties))
 		return false;
+	if (is_old && c->what != CHANGE_DONE)
+		return true;
 	switch (c->what) {
 	case CHANGE_DONE:
 		return remove_rcpt(s, k, was, worker);
@@ -437,12 +443,14 @@ change(struct store *s, struct key k, const struct store_rcpt_change *c, enum rc
 	return db_fail(&s->db, DB_BAD, "unknown change");
 }
 
+/* `gone_out`: the row is gone, or what it says is nothing to this one. */
 static bool
 put_change(struct store *s, struct store_result *r, const struct store_rcpt_change *c, bool *gone_out)
 {
 	struct key k = { r->message, c->num };
 	sqlite3_stmt *st = db_use(&s->db, SQL_RCPT_STATE);
-	int64_t state, worker;
+	int64_t state, worker, lease;
+	bool is_old;
 	int got;
 
 	db_bind_int(st, 1, (int64_t)k.message);
@@ -454,10 +462,13 @@ put_change(struct store *s, struct store_result *r, const struct store_rcpt_chan
 	if (got == 1) {
 		state = sqlite3_column_int64(st, 0);
 		worker = sqlite3_column_int64(st, 1);
+		lease = sqlite3_column_int64(st, 2);
 		sqlite3_reset(st);
 		if (worker < 0 || worker >= s->workers)		/* */
 			worker = 0;
-		if (!change(s, k, c, (enum rcpt_state)state, (unsigned)worker))
+		is_old = c->lease != 0 && c->lease != (uint64_t)lease;
+		*gone_out = is_old && c->what != CHANGE_DONE;
+		if (!change(s, k, c, (enum rcpt_state)state, (unsigned)worker, is_old))
 			return false;
 	}
 	return c->evidence == NULL || put_evidence(s, k.message, k.num, c->evidence);

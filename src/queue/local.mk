@@ -32,6 +32,10 @@ check_PROGRAMS += tests/unit/test_store_offers
 TESTS += tests/unit/test_store_offers
 tests_unit_test_store_offers_SOURCES = tests/unit/test_store_offers.c tests/unit/store_rig.h tests/unit/unit.h
 tests_unit_test_store_offers_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_store_lease
+TESTS += tests/unit/test_store_lease
+tests_unit_test_store_lease_SOURCES = tests/unit/test_store_lease.c tests/unit/store_rig.h tests/unit/unit.h
+tests_unit_test_store_lease_LDADD = $(UNIT_LIBS)
 # Not a test: prints figures.
 check_PROGRAMS += tests/bench/bench_store
 tests_bench_bench_store_SOURCES = tests/bench/bench_store.c tests/unit/store_rig.h

@@ -69,13 +69,14 @@ enum store_status store_may_accept(const struct store *s, uint64_t bytes);
 unsigned store_shard(const char *route, const char *next_hop, unsigned workers);
 
 /* ---- Arrivals ---- */
+#define STORE_FIRST_LEASE 1
 struct store_submit {
 	struct mail mail;	/* run, reply_to set by the caller; kind by store_submit */
 	struct msg *msg;	/* a reference, handed over and back */
 	/* the answer */
 	enum store_status status;
 	uint64_t epoch;		/* store_epoch when it was handed out */
-	bool *active;		/* for each msg->rcpts[i]: handed out, now the owner shard's to deliver; the rest waits in the table. Heap, store_submit_free frees */
+	bool *active;		/* for each msg->rcpts[i]: handed out (STORE_FIRST_LEASE), now the owner shard's to deliver; the rest waits in the table. Heap, store_submit_free frees */
 	char text[200];		/* why not, for the log */
 };
 /* Content must be there (memory or fd). Recipients with discarded set get their evidence row at
@@ -95,6 +96,9 @@ enum store_change {
 };
 struct store_rcpt_change {
 	uint32_t num;			/* msg_rcpt.num */
+	/* As it was handed out; 0: whichever there is. Of an earlier lease only CHANGE_DONE and duties count,
+	 * the rest is the word of the one who has it now; then who has it is told to drop it. */
+	uint64_t lease;
 	enum store_change what;
 	int64_t next_ms;		/* wall; CHANGE_HOLD: when the hold ends, 0 never */
 	unsigned attempts;
@@ -199,6 +203,7 @@ void store_result_free(struct store_result *r);
 
 /* ---- What is due ---- */
 struct store_rcpt_state {	/* same order as msg->rcpts */
+	uint64_t lease;		/* goes back in store_rcpt_change */
 	unsigned attempts;
 	int64_t first_attempt_ms, queued_ms;
 	bool delay_notified;

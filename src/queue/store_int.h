@@ -163,7 +163,7 @@ struct tx {
 	int64_t messages, recipients, held, bytes;	/* differences */
 	uint64_t bytes_in, due_handed;
 	int64_t hold_earliest;
-	struct tx_recall { uint64_t message; uint32_t num; } *recalls;
+	struct key *recalls;
 	size_t nrecalls;
 	uint64_t noted_head;
 	bool pruned_all;		/* nothing older than evidence.keep is left */
@@ -353,6 +353,7 @@ bool hand_out(struct store *s);
 
 /* db_admin.c */
 bool admin_step(struct store *s, struct admin_job *job);
+void recall(struct store *s, struct key k);	/* from who has it, when the transaction is committed */
 void admin_answer(struct store *s, struct admin_job *job, enum store_status status, const char *text);
 char *admin_json(const struct admin_job *job, bool dry_run);
 

@@ -35,6 +35,8 @@ data_go(struct smtp_session *s, const struct smtp_verdict *v)
 {
 	s->tx.wants_header = v->wants_header;
 	data_open(s);
+	if (v->wants_parts)
+		message_writer_note_parts(s->tx.writer);
 	if (s->tx.is_bdat) {
 		chunk_begin(s);
 		return;

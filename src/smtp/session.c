@@ -292,7 +292,7 @@ session_ask(struct smtp_session *s, const struct smtp_step *step, struct slice h
 	v.what = SMTP_REFUSE;
 	v.hide_ext = 0;
 	v.auth_id = NULL;
-	v.wants_header = v.wants_body = false;
+	v.wants_header = v.wants_parts = v.wants_body = false;
 	v.reply.code = 0;
 	v.reply.status[0] = v.reply.text[0] = '\0';
 	s->question = step;

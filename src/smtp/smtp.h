@@ -139,6 +139,7 @@ struct smtp_verdict {
 	unsigned hide_ext;		/* HELO: SMTP_EXT_* not to list (may hide, never add) */
 	const char *auth_id;		/* AUTH: who it is, needed for GO; copied when the answer is taken */
 	bool wants_header;		/* DATA: HEADER is to be asked, too */
+	bool wants_parts;		/* DATA: what parts there are is noted, however large it is */
 	bool wants_body;		/* HEADER: the start of the body stays in memory (content.head) */
 };
 /* A session in numbers and text, for the owner to read. Lives as long as the session. */

@@ -95,6 +95,18 @@ def table_watched(t):
     t.eq(len(gw.log_lines("table not reloaded")), 2, "lines about wrong files")
 
 
+@case.register("table-of-a-canary", "I5")
+def table_of_a_canary(t):
+    """What is tried out, and what old sessions still use, has the file of today as well."""
+    gw = t.gateway(policy=PARTNERS, over=tables(reload="watch"), files={"data/partners.csv": CSV})
+    t.eq(gw.run("policy", "load", gw.dir).returncode, 0, "load")
+    t.eq(gw.run("policy", "canary", "2", "--percent", "100").returncode, 0, "canary")
+    t.eq(says(t, gw, "a@client.example"), "nobody v1")
+    replace(gw, "data/partners.csv", CSV + "client.example,may,\n")
+    gw.wait_for(lambda: len(gw.log_lines("table reloaded table=partners version=2 rows=3")) == 2, what="both")
+    t.eq(says(t, gw, "a@client.example"), "may 0 v2", "the canary")
+
+
 # ---- Databases ----
 
 ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) as n from c"
@@ -245,7 +257,7 @@ local asks = {
   get = { url = url .. "echo?a=b%%20c", headers = { ["X-Key"] = "k", Authorization = "Bearer t" } },
   post = { method = "POST", url = url .. "echo", body = '{"a":1}', headers = { ["Content-Type"] = "application/json" } },
   put = { method = "PUT", url = url .. "echo", body = "" },
-  head = { method = "HEAD", url = url .. "big" },
+  head = { method = "HEAD", url = url .. "big", max = 1000 },
   big = { url = url .. "big" }, small = { url = url .. "big", max = 1000 }, none = { url = url .. "none" },
   moved = { url = url .. "moved", max = 100000 }, wait = { url = url .. "wait", timeout = "30s" },
   late = { url = url .. "wait", timeout = "300ms" },

@@ -72,6 +72,31 @@ def rest(t):
     t.eq(len(s.gw.json("evidence", "list", "--limit", "1000")["evidence"]), 100, "evidence")
 
 
+@case.register("released-on-the-wire", "I1", "I4")
+def released(t):
+    """Held and released again while the host has all of it and has not answered: handed out anew at once, and
+    all the same not sent a second time."""
+    box = []
+
+    def act(session, line):
+        if len(box) != 1 or "b@two.example" not in str(session.rcpts):
+            return None
+        gw = box[0]
+        for verb in ("hold", "release"):
+            box.append(gw.run("queue", verb, "--to", "b@two.example", "--reason", "test").returncode)
+        tagged.submit(t, gw, "c@two.example")   # comes behind it
+        gw.wait_for(lambda: "c@two.example" not in str(gw.queue()), what="another message")
+        return None
+
+    s = scene(t, {FIRST: dict(H4, replies={".": [act] * 4})})
+    box.append(s.gw)
+    tagged.submit(t, s.gw, "b@two.example")
+    s.gw.wait_queue_empty()
+    t.eq(box[1:], [0, 0], "hold, release")
+    t.eq(["b@two.example" in str(m.rcpts) for m in s.hop[FIRST].messages].count(True), 1, "how often it was sent")
+    t.eq([e["event"] for e in tagged.evidence(s.gw, "b@two.example")], ["delivered"], "evidence")
+
+
 class Pipe:
     """A client on a Unix socket: there all clients are worker 0's."""
 

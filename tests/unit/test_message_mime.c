@@ -35,6 +35,38 @@ shown(const char *message)
 	return text;
 }
 
+/* The parts as they are seen while the content passes, with other cuts each time. */
+static void
+same_in_pieces(const char *name, const char *message)
+{
+	struct slice all = slice_of(message), header, body;
+	struct header h;
+	struct mime m;
+
+	ck_assert(header_parse(&h, all));
+	header = (struct slice){ all.p, h.end };
+	body = (struct slice){ all.p + h.end, all.n - h.end };
+	header_fini(&h);
+	mime_parse(&m, header, body);
+	for (size_t step = 1; step < 40; step++) {
+		struct mime_scan *x = mime_scan_new(header);
+		struct mime *got;
+
+		for (size_t at = 0; at < body.n; at += step)
+			mime_scan_add(x, body.p + at, body.n - at < step ? body.n - at : step);
+		got = mime_scan_end(x);
+		ck_assert_msg(got->n == m.n && got->hidden == m.hidden, "%s: %zu parts", name, got->n);
+		for (size_t i = 0; i < m.n; i++) {
+			ck_assert_uint_eq(got->v[i].level, m.v[i].level);
+			ck_assert_str_eq(got->v[i].type, m.v[i].type);
+			ck_assert_str_eq(got->v[i].disposition, m.v[i].disposition);
+			ck_assert_pstr_eq(got->v[i].filename, m.v[i].filename);
+		}
+		mime_free(got);
+	}
+	mime_fini(&m);
+}
+
 static const struct mime_case {
 	const char *name, *message, *parts;
 } cases[] = {
@@ -65,6 +97,14 @@ static const struct mime_case {
 	  "0 message/rfc822 - - - [Content-Type: text/html\r\n\r\n<p>]\n1 text/html - - - [<p>]\n" },
 	{ "digest", "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: x\r\n\r\ny\r\n--b--\r\n",
 	  "1 message/rfc822 - - - [Subject: x\r\n\r\ny]\n2 text/plain - - - [y]\n" },
+	{ "a header without its end", "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+	  "no field\r\n--b\r\nContent-Type: text/x; name=in.exe\r\n--b--\r\n--a\r\n--a--\r\n",
+	  "2 text/x - - in.exe []\n1 text/plain - - - []\n" },
+	{ "outer before inner", "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+	  "--b\r\n\r\nx\r\n--a\r\nContent-Disposition: attachment; filename=y\r\n\r\n--b\r\nz\r\n--a--\r\n--b\r\n\r\nno",
+	  "2 text/plain - - - [x]\n1 text/plain - attachment y [--b\r\nz]\ntruncated\n" },
+	{ "empty message in the message", "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\n--a--",
+	  "1 message/rfc822 - - - []\n2 text/plain - - - []\n" },
 	{ "not a type", "Content-Type: ;;;\r\n\r\nx", "0 text/plain - - - [x]\n" },
 };
 
@@ -74,6 +114,7 @@ START_TEST(parts)
 
 	ck_assert_msg(strcmp(got, cases[_i].parts) == 0, "%s:\n%s", cases[_i].name, got);
 	free(got);
+	same_in_pieces(cases[_i].name, cases[_i].message);
 }
 END_TEST
 

@@ -1,6 +1,8 @@
 /* Handlers that wait: many things at a time, in coroutines of their own making, in what others have
  * begun; and that whatever ends the handler ends all of it. */
 #include "policy_fixture.h"
+
+#include "policy/policy_int.h"
 #include "store_rig.h"
 
 static struct verdict answer;
@@ -420,6 +422,46 @@ START_TEST(memo_keeps)
 }
 END_TEST
 
+/* Memory that is over just when the answer is there: whoever waits for it finds out itself. The registry grows
+ * at powers of two, so places in it are taken until it does so for the answer of the one who waits. */
+START_TEST(memo_without_memory)
+{
+	static const size_t left[] = { 1000, 1400 };
+	unsigned short_of = 0;
+
+	for (unsigned i = 0; i < 70 * NELEMS(left); i++) {
+		struct policy_stats st;
+		struct fix f;
+		struct world w;
+
+		fix_load(&f,
+		    "local look = gw.memo(function(k) gw.sleep(0.0001) return nil, 'none' end, { name = 'look' })\n"
+		    "gw.on('message', function() look 'k' return gw.hold {} end, { name = 'x', wall = '1s' })\n");
+		world_init(&w);
+		answers = 0;
+		ck_assert_int_eq(start(&f, &w, HOOK_MESSAGE, NULL), POLICY_LATER);
+		ck_assert_int_eq(start(&f, &w, HOOK_MESSAGE, NULL), POLICY_LATER);
+		for (unsigned k = 0; k < i / NELEMS(left); k++) {
+			lua_pushboolean(f.g->L, 1);
+			luaL_ref(f.g->L, LUA_REGISTRYINDEX);
+		}
+		lua_gc(f.g->L, LUA_GCCOLLECT);
+		f.g->conf->policy.memory = f.g->mem_used + left[i % NELEMS(left)];
+		wait_for(&f, 1);
+		f.g->conf->policy.memory = 0;
+		wait_for(&f, 2);
+		short_of += strstr(fix_log, "limit.memory") != NULL;
+		ck_assert_msg(strstr(fix_log, "limit.wall") == NULL, "%s", fix_log);
+		policy_stats(f.p, &st);
+		ck_assert_uint_eq(st.in_flight, 0);
+		world_fini(&w, f.g);
+		fix_fini(&f);
+		verdict_fini(&answer);
+	}
+	ck_assert_uint_gt(short_of, 0);
+}
+END_TEST
+
 /* Who finds out goes away, or is killed; who waits takes over. */
 START_TEST(memo_is_passed_on)
 {
@@ -701,6 +743,7 @@ UNIT_MAIN("policy_await",
     tcase_add_test(tc, kept_coroutines_raise);
     tcase_add_test(tc, worker_limit);
     tcase_add_test(tc, memo_keeps);
+    tcase_add_test(tc, memo_without_memory);
     tcase_add_test(tc, memo_is_passed_on);
     tcase_add_test(tc, kv_calls);
     tcase_add_test(tc, kv_answers_too_late);

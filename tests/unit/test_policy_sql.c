@@ -11,16 +11,25 @@
 static char dir[] = "policy-sql-XXXXXX", *here;
 
 static void
-make_db(const char *name, const char *sql)
+change_db(const char *name, const char *sql)
 {
 	char *path = xasprintf("%s/%s/%s", here, dir, name), *why = NULL;
 	sqlite3 *h;
 
-	unlink(path);
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
 	ck_assert_msg(sqlite3_exec(h, sql, NULL, NULL, &why) == SQLITE_OK, "%s", why);
 	sqlite3_close(h);
 	free(path);
+}
+
+static void
+make_db(const char *name, const char *sql)
+{
+	char *path = xasprintf("%s/%s/%s", here, dir, name);
+
+	unlink(path);
+	free(path);
+	change_db(name, sql);
 }
 
 #define PEOPLE "create table people (addr text, dept text, n int, x real, b blob);" \
@@ -163,6 +172,11 @@ static const char *const good[] = {
 	"local rows, err = crm:query(many, 101) assert(rows == nil and err.kind == 'limit' and err.text:find 'more than 100 rows', err)\n"
 	"rows, err = crm:query(\"select hex(zeroblob(5000)) as x\") assert(rows == nil and err.kind == 'limit' and err.text:find '8192 octets', err)\n"
 	"rows, err = crm:query(\"select hex(zeroblob(5000000)) as x\") assert(rows == nil and err.kind == 'limit', err.kind)\n"
+	/* sql:row takes the first of many rows, but none that is too large; a value that is too long is not NULL */
+	"assert(crm:row(many, 101).x == 1)\n"
+	"rows, err = crm:row(\"select hex(zeroblob(5000)) as x\") assert(rows == nil and err and err.kind == 'limit', tostring(err))\n"
+	"rows, err = crm:row('select 1 as x where ?1 is null', string.rep('x', 1024 * 1024) .. 'x')\n"
+	"assert(rows == nil and err and err.kind == 'limit' and err.text:find 'too long', tostring(err))\n"
 	"rows, err = crm:query [[" ENDLESS "]] assert(rows == nil and err.kind == 'timeout' and err.temporary, err.kind)\n"
 	"rows, err = crm:query [[select like(hex(zeroblob(100000)), hex(zeroblob(100000))) as x]] assert(rows == nil, 'like')\n"
 	"return gw.hold {}",
@@ -301,6 +315,32 @@ START_TEST(a_database_that_changes)
 	kit_fini(&k);
 	free(path);
 	free(next);
+}
+END_TEST
+
+/* The same file with other columns: a statement that was prepared before gives them their own names. */
+START_TEST(a_schema_that_changes)
+{
+	struct kit k;
+
+	make_db("people.db", "create table people (addr text, dept text, n int); create table t (a text, b text);"
+	    "insert into t values ('1', '2');");
+	kit_init(&k,
+	    "local crm = gw.sql 'crm'\n"
+	    "gw.on('message', function() local r = assert(crm:row 'select * from t')\n"
+	    "  return gw.hold { reason = r.a .. r.b } end, { name = 'x' })\n");
+	for (unsigned i = 1; i < 5; i++) {	/* both threads */
+		start(&k, HOOK_MESSAGE, NULL);
+		wait_for(&k, i);
+	}
+	ck_assert_msg(answer.reason != NULL && strcmp(answer.reason, "12") == 0, "%s", fix_log);
+	change_db("people.db", "drop table t; create table t (b text, a text); insert into t values ('2', '1');");
+	for (unsigned i = 5; i < 9; i++) {
+		start(&k, HOOK_MESSAGE, NULL);
+		wait_for(&k, i);
+		ck_assert_msg(answer.reason != NULL && strcmp(answer.reason, "12") == 0, "%s, %s", answer.reason, fix_log);
+	}
+	kit_fini(&k);
 }
 END_TEST
 
@@ -454,6 +494,7 @@ UNIT_MAIN("policy_sql",
     tcase_add_test(tc, what_ends_a_question);
     tcase_add_test(tc, many_questions);
     tcase_add_test(tc, a_database_that_changes);
+    tcase_add_test(tc, a_schema_that_changes);
     tcase_add_test(tc, databases_that_do_not_load);
     tcase_add_test(tc, rates_and_counters);
     tcase_add_test(tc, state_that_outlives_a_generation);
