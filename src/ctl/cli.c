@@ -57,7 +57,7 @@ static const char help[] =
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
-    "      --journal F  --corpus DIR  --against DIR  --with DIR    what to simulate\n"
+    "      --journal F  --corpus DIR  --against DIR|GEN  --with DIR|GEN    what to simulate\n"
     "      --ip A  --handler H      a client's address, a handler's name (trace)\n"
     "      --limit N                at most N rows (100)\n"
     "      --port N                 of the servers (probe, dns-records)\n"

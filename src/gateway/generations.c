@@ -526,6 +526,8 @@ generations_ask(struct generations *g, const char *verb, const json_t *args, con
 		return generation_list(g);
 	if (strcmp(verb, "policy.describe") == 0)
 		return (e = word == NULL ? g->active : find(g, word, err)) == NULL ? NULL : generation_describe(e, err);
+	if (strcmp(verb, "policy.files") == 0)
+		return (e = word == NULL ? g->active : find(g, word, err)) == NULL ? NULL : generation_files(e, err);
 	if (strcmp(verb, "policy.load") == 0) {
 		e = ask_load(g, args, by, err);
 	} else if (strcmp(verb, "policy.rollback") == 0) {

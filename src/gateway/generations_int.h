@@ -64,5 +64,6 @@ bool generation_start_canary(struct generations *g, struct entry *e, const json_
 json_t *generation_json(const struct generations *g, const struct entry *e);
 json_t *generation_list(struct generations *g);
 json_t *generation_describe(const struct entry *e, struct err *err);	/* settings, files and handlers */
+json_t *generation_files(const struct entry *e, struct err *err);	/* all of it, to be made again elsewhere */
 
 #endif

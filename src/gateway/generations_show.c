@@ -6,6 +6,7 @@
 
 #include "conf/settings.h"
 #include "gateway/generations_int.h"
+#include "policy/bundle_pack.h"
 
 static uint64_t
 count_of(const atomic_uint_fast64_t *n)
@@ -141,4 +142,16 @@ generation_describe(const struct entry *e, struct err *err)
 	if (o != NULL)
 		json_object_set_new(o, "settings", conf_settings(e->setup->conf));
 	return o;
+}
+
+json_t *
+generation_files(const struct entry *e, struct err *err)
+{
+	const struct conf *c;
+
+	if (!is_there(e, err))
+		return NULL;
+	c = e->setup->conf;
+	return json_pack("{s:I, s:s, s:s, s:o}", "number", (json_int_t)e->num, "file", c->file, "dir", c->dir,
+	    "bundle", policy_bundle_pack(e->setup->bundle));
 }
