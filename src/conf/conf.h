@@ -100,9 +100,11 @@ struct conf_table {		/* tables; one of the files is given */
 	char **index;			/* columns that find() may ask for */
 	size_t nindex;
 	int watch;
+	bool is_made_up;		/* a rehearsal's: its sqlite is not opened */
 };
 struct conf_database {		/* databases */
 	char *name, *file;
+	bool is_made_up;		/* a rehearsal's: the file is not opened */
 	int64_t timeout_ms;
 	unsigned max_rows;
 	uint64_t max_bytes;

@@ -64,7 +64,7 @@ static const char help[] =
     "      --check                  compare with what DNS says now (dns-records)\n"
     "      --csv                    CSV (evidence export)\n"
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
-    "      --coverage[=PERCENT] --tap --junit FILE --seed N --only NAME   (policy test)\n"
+    "      --coverage[=PERCENT] --bench[=ROUNDS] --tap --junit FILE --seed N --only NAME   (policy test)\n"
     "      --reason TEXT            why; recorded with every change\n"
     "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
     "      --percent P  --cidr NET  --listener L   which sessions (policy canary); repeat --cidr, --listener\n"

@@ -13,6 +13,7 @@ struct test_conf {
 	bool tap;
 	bool coverage;
 	double least;			/* percent of lines; -1 none */
+	unsigned rounds;		/* of measuring; 0 none */
 	uint64_t seed;
 };
 struct explain_conf {
