@@ -213,6 +213,7 @@ struct conf {
 		int64_t drain_ms;		/* how long sessions of an old generation may go on */
 		unsigned errors_per_minute;	/* of a handler, more are too many; 0: never */
 		bool auto_rollback;
+		bool test_on_load;	/* sallyport policy load runs tests first */
 		struct conf_grant *grants;
 		size_t ngrants;
 	} policy;

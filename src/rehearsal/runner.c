@@ -309,19 +309,45 @@ runner_finish(struct runner *r)
 	runner = NULL;
 }
 
+static int
+test_files(const char *dir, struct dirent ***files)
+{
+	char *folder = xasprintf("%s/tests", dir);
+	int n = scandir(folder, files, is_test, by_name);
+
+	free(folder);
+	return n;
+}
+
+static void
+files_free(struct dirent **files, int n)
+{
+	for (int i = 0; i < n; i++)
+		free(files[i]);
+	free(files);
+}
+
+bool
+rehearsal_has_tests(const char *dir)
+{
+	struct dirent **files = NULL;
+	int n = test_files(dir, &files);
+
+	files_free(files, n);
+	return n > 0;
+}
+
 int
 rehearsal_test(const struct test_conf *tc)
 {
 	struct runner r = { .tc = tc };
 	struct dirent **files = NULL;
-	char *folder = xasprintf("%s/tests", tc->dir);
-	int n = scandir(folder, &files, is_test, by_name), rc = 1;
+	int n = test_files(tc->dir, &files), rc = 1;
 	size_t bad;
 
 	if (n <= 0) {
-		fprintf(stderr, "sallyport: there is no %s/..._test.lua\n", folder);
-		free(files);
-		free(folder);
+		fprintf(stderr, "sallyport: there is no %s/tests/..._test.lua\n", tc->dir);
+		files_free(files, n);
 		return 2;
 	}
 	runner = &r;
@@ -344,9 +370,6 @@ rehearsal_test(const struct test_conf *tc)
 			rc = 1;
 	}
 	runner_finish(&r);
-	for (int i = 0; i < n; i++)
-		free(files[i]);
-	free(files);
-	free(folder);
+	files_free(files, n);
 	return rc;
 }
