@@ -111,5 +111,5 @@ bench_print(struct bench *b, unsigned rounds, bool tap)
 		    c->timed == 0 ? 0 : (double)c->least_ns / 1000,
 		    c->counted == 0 ? 0 : (double)c->instructions / (double)c->counted, (double)c->grown / n);
 	}
-	printf("%sbench  %u rounds; calls of one round\n", mark, rounds);
+	printf("%sbench  %u round%s; calls of one\n", mark, rounds, rounds == 1 ? "" : "s");
 }

@@ -161,6 +161,7 @@ book_rows(void *book, const char *database, struct sql_query *q)
 {
 	struct shelf *shelf = book_shelf(book);
 	const struct said *s = find(shelf, database, q);
+	char *statement;
 
 	note(shelf, database, q);
 	if (s != NULL) {
@@ -169,8 +170,10 @@ book_rows(void *book, const char *database, struct sql_query *q)
 	}
 	if (q->file != NULL)
 		return false;
-	book_missing_add(book, "SQL: %s was asked and nothing is said of it; say it with env.sql:answer(\"%s\", \"%s\", "
-	    "{ { column = value } })", database, database, q->sql);
+	statement = squeezed(q->sql);
+	book_missing_add(book, "SQL: %s was asked and nothing is said of it; say it with env.sql:answer(\"%s\", [[%s]], "
+	    "{ { column = value } })", database, database, statement);
+	free(statement);
 	q->end = SQL_FAILED;
 	snprintf(q->text, sizeof q->text, "nothing is said of it");
 	return true;

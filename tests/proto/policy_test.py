@@ -345,8 +345,8 @@ def databases(t):
     t.has(done.stdout, "3 tests, 3 passed", "all")
     done = run(data_bundle(t, "nosql", forgets=FORGOTTEN))
     t.eq(done.returncode, 1, done.stdout + done.stderr)
-    t.has(done.stdout, 'SQL: crm was asked and nothing is said of it; say it with env.sql:answer("crm", "select status',
-          "what is missing")
+    t.has(done.stdout, 'SQL: crm was asked and nothing is said of it; say it with env.sql:answer("crm", [[select status, since from '
+          'customers where domain = ?1]], { { column = value } })', "what is missing")
 
 
 @case.register("what-handlers-cost")
