@@ -38,7 +38,7 @@ func "gw.test.env" { "A gateway and the world around it: clients, DNS, MTA-STS, 
 local env = gw.test.env { now = "2026-03-02T10:00:00Z" }]] }
 
 object "test env" { "What `gw.test.env` makes.", class = "gw.TestEnv", in_lua = true,
-  fields = { { "dns", "gw.TestDns" }, { "sts", "gw.TestSts" } }, methods = {
+  fields = { { "dns", "gw.TestDns" }, { "sts", "gw.TestSts" }, { "http", "gw.TestHttp" }, { "sql", "gw.TestSql" } }, methods = {
   peer = { "A next hop.", contexts = contexts, args = { { "host", "string" }, { "opts?", "table" } }, returns = { { "peer", "gw.TestPeer" } } },
   session = { "A client connects and says EHLO.", contexts = contexts, args = { { "opts?", "table" } }, returns = { { "session", "gw.TestSession" } } },
   run_queue = { "Delivers what is due.", contexts = contexts, args = {} },
@@ -74,6 +74,23 @@ object "test sts" { "MTA-STS policies in a test.", class = "gw.TestSts", in_lua 
   fail = { "It is announced and cannot be fetched.", contexts = contexts, args = { { "domain", "string" }, { "why?", "string" } } } },
   example = testing [[
 env.sts:policy("clinic.example", { mode = "enforce", mx = { "mx.clinic.example" } })]] }
+object "test http" { "What servers answer to `gw.http` in a test.", class = "gw.TestHttp", in_lua = true, methods = {
+  answer = { "A server answers.", contexts = contexts, args = { { "url", "string" },
+    { "answer", "table", "`method`, `status`, `headers`, `body`, `json`." } } },
+  fail = { "It does not.", contexts = contexts, args = { { "url", "string" }, { "how?", '"timeout"|"tls"|"nxdomain"|"servfail"' } } },
+  requests = { "What was asked: `request`, `body`.", contexts = contexts, args = {}, returns = { { "requests", "table[]" } } } },
+  example = testing [[
+env.http:answer("https://cmdb.acme.example/host?name=a", { json = { owner = "ann" } })]] }
+object "test sql" { "What databases answer to `gw.sql`, and tables of SQLite to `get`, in a test.", class = "gw.TestSql", in_lua = true, methods = {
+  answer = { "Rows, each by column.", contexts = contexts, args = { { "database", "string" }, { "statement", "string" }, { "rows", "table[]" },
+    { "opts?", "table", "`values`: only with these for ?1, ?2 ...; `columns`: those that no row has." } } },
+  fail = { "It cannot be asked.", contexts = contexts, args = { { "database", "string" }, { "statement", "string" },
+    { "how?", '"servfail"|"timeout"|"malformed"|"limit"' }, { "opts?", "table", "`values`" } } },
+  requests = { "What was asked: `database`, `statement`, `values`.", contexts = contexts, args = {}, returns = { { "requests", "table[]" } } } },
+  more = "A database that is a file of the bundle is read where nothing was said; any other is never opened, and a question that nothing "
+    .. "was said of fails the test.",
+  example = testing [[
+env.sql:answer("crm", "select status from customers where domain = ?1", { { status = "closed" } }, { values = { "x.example" } })]] }
 object "test peer" { "A next hop of a test.", class = "gw.TestPeer", in_lua = true, fields = {
   { "transcript", "table[]", "Transactions: `mail`, `from`, `to`, `data`, `tls`, `complete`." }, { "connections", "integer" }, { "ip", "string" } },
   example = testing [[

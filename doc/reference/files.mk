@@ -72,6 +72,8 @@ dist_reference_DATA = \
 	doc/reference/object-test-env.md \
 	doc/reference/object-test-dns.md \
 	doc/reference/object-test-sts.md \
+	doc/reference/object-test-http.md \
+	doc/reference/object-test-sql.md \
 	doc/reference/object-test-peer.md \
 	doc/reference/object-test-session.md \
 	doc/reference/object-test-message.md \

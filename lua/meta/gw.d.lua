@@ -809,6 +809,8 @@ function Auth:results(message) end
 ---@class gw.TestEnv
 ---@field dns gw.TestDns
 ---@field sts gw.TestSts
+---@field http gw.TestHttp
+---@field sql gw.TestSql
 local TestEnv = {}
 
 ---Moves the clock.
@@ -922,6 +924,46 @@ function TestSts:fail(domain, why) end
 ---@param domain string
 ---@param policy table `mode`, `mx`, `max_age`, `id`.
 function TestSts:policy(domain, policy) end
+
+---What servers answer to `gw.http` in a test.
+---@class gw.TestHttp
+local TestHttp = {}
+
+---A server answers.
+---@param url string
+---@param answer table `method`, `status`, `headers`, `body`, `json`.
+function TestHttp:answer(url, answer) end
+
+---It does not.
+---@param url string
+---@param how? "timeout"|"tls"|"nxdomain"|"servfail"
+function TestHttp:fail(url, how) end
+
+---What was asked: `request`, `body`.
+---@return table[] requests
+function TestHttp:requests() end
+
+---What databases answer to `gw.sql`, and tables of SQLite to `get`, in a test.
+---@class gw.TestSql
+local TestSql = {}
+
+---Rows, each by column.
+---@param database string
+---@param statement string
+---@param rows table[]
+---@param opts? table `values`: only with these for ?1, ?2 ...; `columns`: those that no row has.
+function TestSql:answer(database, statement, rows, opts) end
+
+---It cannot be asked.
+---@param database string
+---@param statement string
+---@param how? "servfail"|"timeout"|"malformed"|"limit"
+---@param opts? table `values`
+function TestSql:fail(database, statement, how, opts) end
+
+---What was asked: `database`, `statement`, `values`.
+---@return table[] requests
+function TestSql:requests() end
 
 ---A next hop of a test.
 ---@class gw.TestPeer

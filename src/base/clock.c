@@ -29,6 +29,12 @@ clock_mono_ns(void)
 }
 
 int64_t
+clock_run_ns(int64_t mono_ns)
+{
+	return faked ? read_clock(CLOCK_MONOTONIC) : mono_ns;
+}
+
+int64_t
 clock_mono_ms(void)
 {
 	return clock_mono_ns() / 1000000;

@@ -11,6 +11,8 @@
 
 int64_t clock_mono_ms(void);
 int64_t clock_mono_ns(void);
+/* For how long something computes: `mono_ns`, which is now, or real time where the clock is a fake. */
+int64_t clock_run_ns(int64_t mono_ns);
 int64_t clock_wall_ms(void);			/* since 1970, UTC */
 void clock_fake(int64_t mono_ms, int64_t wall_ms);	/* from now on, until clock_real() */
 void clock_real(void);

@@ -100,9 +100,11 @@ struct conf_table {		/* tables; one of the files is given */
 	char **index;			/* columns that find() may ask for */
 	size_t nindex;
 	int watch;
+	bool is_made_up;		/* a rehearsal's: its sqlite is not opened */
 };
 struct conf_database {		/* databases */
 	char *name, *file;
+	bool is_made_up;		/* a rehearsal's: the file is not opened */
 	int64_t timeout_ms;
 	unsigned max_rows;
 	uint64_t max_bytes;
@@ -211,6 +213,7 @@ struct conf {
 		int64_t drain_ms;		/* how long sessions of an old generation may go on */
 		unsigned errors_per_minute;	/* of a handler, more are too many; 0: never */
 		bool auto_rollback;
+		bool test_on_load;	/* sallyport policy load runs tests first */
 		struct conf_grant *grants;
 		size_t ngrants;
 	} policy;

@@ -457,6 +457,9 @@ const struct setting conf_schema[] = {
 { "policy.auto_rollback", T_BOOL, "false", AT(conf, policy.auto_rollback),
   .text = "Whether a generation that is degraded within 10 minutes of its activation is replaced by the one before "
 	  "it." },
+{ "policy.test_on_load", T_BOOL, "false", AT(conf, policy.test_on_load),
+  .text = "Whether sallyport policy load runs the tests of the directory (tests/*_test.lua) before it asks the "
+	  "daemon, and loads nothing when one fails or there is none. The configuration of that directory decides." },
 { "policy.canary", T_REFUSED, NULL,
   .text = "canaries are begun with sallyport policy canary; remove this setting" },
 { "policy.grants", T_MAP, NULL, ITEMS(conf, policy.grants, policy.ngrants, conf_grant),

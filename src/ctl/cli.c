@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,14 +58,14 @@ static const char help[] =
     "      --from A  --to A  --domain D  --route R  --tag T  --state queued|active|held\n"
     "      --since T  --until T     2026-11-23, 2026-11-23T21:15:00Z, or 2h for two hours ago\n"
     "      --day D                  one day in UTC: 2026-11-23 (tlsrpt)\n"
-    "      --journal F  --corpus DIR  --against DIR  --with DIR    what to simulate\n"
+    "      --journal F  --corpus DIR  --against DIR|GEN  --with DIR|GEN    what to simulate\n"
     "      --ip A  --handler H      a client's address, a handler's name (trace)\n"
     "      --limit N                at most N rows (100)\n"
     "      --port N                 of the servers (probe, dns-records)\n"
     "      --check                  compare with what DNS says now (dns-records)\n"
     "      --csv                    CSV (evidence export)\n"
     "      --head HASH              a hash noted before has to be in the chain (evidence verify)\n"
-    "      --coverage[=PERCENT] --tap --junit FILE --seed N --only NAME   (policy test)\n"
+    "      --coverage[=PERCENT] --bench[=ROUNDS] --tap --junit FILE --seed N --only NAME   (policy test)\n"
     "      --reason TEXT            why; recorded with every change\n"
     "      --level L                for require-tls: encrypt, verify, secure, requiretls\n"
     "      --percent P  --cidr NET  --listener L   which sessions (policy canary); repeat --cidr, --listener\n"
@@ -173,11 +174,6 @@ cli_ask(struct cli *c, const char *verb, int *exit_status)
 	return result;
 }
 
-enum {
-	OPT_SOCKET = 256, OPT_DB, OPT_JSON, OPT_REASON, OPT_LEVEL, OPT_DRY_RUN, OPT_LIMIT, OPT_FILTER, OPT_CSV,
-	OPT_CHECK, OPT_PORT, OPT_DAY, OPT_ARG, OPT_ARGS
-};
-
 static int
 finish(struct cli *c, int rc)
 {
@@ -186,45 +182,144 @@ finish(struct cli *c, int rc)
 	return rc;
 }
 
-int
-cli_main(int argc, char **argv)
+/* ---- Options ---- */
+
+enum option_kind {
+	OPT_CONFIG, OPT_HELP, OPT_VERSION,
+	OPT_TEXT, OPT_FLAG,		/* to c->at */
+	OPT_FILTER,			/* to c->filter */
+	OPT_ARG, OPT_ARGS,		/* to c->args: a text, or a list of them */
+	OPT_DAY, OPT_LIMIT, OPT_PORT
+};
+#define OPTION(n, k) { .name = n, .kind = k }
+#define AT(n, k, field) { .name = n, .kind = k, .at = offsetof(struct cli, field) }
+static const struct cli_option {
+	const char *name;
+	enum option_kind kind;
+	size_t at;			/* in struct cli */
+	char letter;
+} cli_options[] = {
+	{ .name = "config", .kind = OPT_CONFIG, .letter = 'c' },
+	{ .name = "help", .kind = OPT_HELP, .letter = 'h' },
+	{ .name = "version", .kind = OPT_VERSION, .letter = 'V' },
+	AT("socket", OPT_TEXT, socket),
+	AT("db", OPT_TEXT, db),
+	AT("reason", OPT_TEXT, reason),
+	AT("level", OPT_TEXT, level),
+	AT("json", OPT_FLAG, json),
+	AT("csv", OPT_FLAG, csv),
+	AT("check", OPT_FLAG, check),
+	AT("dry-run", OPT_FLAG, dry_run),
+	OPTION("port", OPT_PORT),
+	OPTION("limit", OPT_LIMIT),
+	OPTION("day", OPT_DAY),
+	OPTION("from", OPT_FILTER), OPTION("to", OPT_FILTER), OPTION("domain", OPT_FILTER), OPTION("route", OPT_FILTER),
+	OPTION("tag", OPT_FILTER), OPTION("state", OPT_FILTER), OPTION("since", OPT_FILTER), OPTION("until", OPT_FILTER),
+	OPTION("head", OPT_FILTER), OPTION("ip", OPT_FILTER), OPTION("handler", OPT_FILTER),
+	OPTION("percent", OPT_ARG), OPTION("for", OPT_ARG), OPTION("journal", OPT_ARG), OPTION("corpus", OPT_ARG),
+	OPTION("against", OPT_ARG), OPTION("with", OPT_ARG),
+	OPTION("cidr", OPT_ARGS), OPTION("listener", OPT_ARGS),
+};
+#define LONG_ONLY 256			/* what getopt_long returns for the first of them */
+
+static bool
+option_number(const char *text, uint64_t max, uint64_t *out)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "socket", required_argument, NULL, OPT_SOCKET },
-		{ "db", required_argument, NULL, OPT_DB },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "csv", no_argument, NULL, OPT_CSV },
-		{ "port", required_argument, NULL, OPT_PORT },
-		{ "check", no_argument, NULL, OPT_CHECK },
-		{ "reason", required_argument, NULL, OPT_REASON },
-		{ "level", required_argument, NULL, OPT_LEVEL },
-		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
-		{ "limit", required_argument, NULL, OPT_LIMIT },
-		{ "from", required_argument, NULL, OPT_FILTER },
-		{ "to", required_argument, NULL, OPT_FILTER },
-		{ "domain", required_argument, NULL, OPT_FILTER },
-		{ "route", required_argument, NULL, OPT_FILTER },
-		{ "tag", required_argument, NULL, OPT_FILTER },
-		{ "state", required_argument, NULL, OPT_FILTER },
-		{ "since", required_argument, NULL, OPT_FILTER },
-		{ "until", required_argument, NULL, OPT_FILTER },
-		{ "day", required_argument, NULL, OPT_DAY },
-		{ "percent", required_argument, NULL, OPT_ARG },
-		{ "for", required_argument, NULL, OPT_ARG },
-		{ "cidr", required_argument, NULL, OPT_ARGS },
-		{ "listener", required_argument, NULL, OPT_ARGS },
-		{ "head", required_argument, NULL, OPT_FILTER },
-		{ "ip", required_argument, NULL, OPT_FILTER },
-		{ "handler", required_argument, NULL, OPT_FILTER },
-		{ "journal", required_argument, NULL, OPT_ARG },
-		{ "corpus", required_argument, NULL, OPT_ARG },
-		{ "against", required_argument, NULL, OPT_ARG },
-		{ "with", required_argument, NULL, OPT_ARG },
-		{ NULL, 0, NULL, 0 },
-	};
+	return slice_u64(slice_of(text), out) && *out >= 1 && *out <= max;
+}
+
+/* False: *rc is the exit status, and there is no more to do. */
+static bool
+take_option(struct cli *c, const struct cli_option *o, const char *value, int *rc)
+{
+	uint64_t n;
+
+	switch (o->kind) {
+	case OPT_CONFIG:
+		c->conf_file = value;
+		c->conf_named = true;
+		return true;
+	case OPT_TEXT:
+		*(const char **)((char *)c + o->at) = value;
+		return true;
+	case OPT_FLAG:
+		*(bool *)((char *)c + o->at) = true;
+		return true;
+	case OPT_FILTER:
+		json_object_set_new(c->filter, o->name, json_string(value));
+		return true;
+	case OPT_ARG:
+		json_object_set_new(c->args, o->name, json_string(value));
+		return true;
+	case OPT_ARGS:
+		if (json_object_get(c->args, o->name) == NULL)
+			json_object_set_new(c->args, o->name, json_array());
+		json_array_append_new(json_object_get(c->args, o->name), json_string(value));
+		return true;
+	case OPT_DAY:
+		json_object_set_new(c->filter, "since", json_string(value));
+		json_object_set_new(c->filter, "until", json_string(value));
+		return true;
+	case OPT_LIMIT:
+		if (option_number(value, 1000000, &n)) {
+			json_object_set_new(c->filter, "limit", json_integer((json_int_t)n));
+			return true;
+		}
+		*rc = cli_usage("--limit: a number from 1 to 1000000 is expected");
+		return false;
+	case OPT_PORT:
+		if (option_number(value, 65535, &n)) {
+			c->port = (uint16_t)n;
+			return true;
+		}
+		*rc = cli_usage("--port: a number from 1 to 65535 is expected");
+		return false;
+	case OPT_HELP:
+		fputs(help, stdout);
+		break;
+	case OPT_VERSION:
+		puts(PACKAGE_STRING);
+		break;
+	}
+	*rc = EXIT_OK;
+	return false;
+}
+
+/* Takes all of them and leaves the words in c->argv. False: *rc is the exit status. */
+static bool
+take_options(struct cli *c, int argc, char **argv, int *rc)
+{
+	struct option options[NELEMS(cli_options) + 1] = { { NULL, 0, NULL, 0 } };
+	int opt;
+	size_t i;
+
+	for (i = 0; i < NELEMS(cli_options); i++) {
+		const struct cli_option *o = &cli_options[i];
+		bool alone = o->kind == OPT_FLAG || o->kind == OPT_HELP || o->kind == OPT_VERSION;
+
+		options[i] = (struct option){ o->name, alone ? no_argument : required_argument, NULL,
+			o->letter != 0 ? o->letter : LONG_ONLY + (int)i };
+	}
+	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+		for (i = 0; i < NELEMS(cli_options) && options[i].val != opt; i++)
+			;
+		if (i == NELEMS(cli_options)) {
+			*rc = cli_usage("that option is not known");
+			return false;
+		}
+		if (!take_option(c, &cli_options[i], optarg, rc))
+			return false;
+	}
+	c->argc = argc - optind;
+	c->argv = argv + optind;
+	return true;
+}
+
+/* ---- Commands ---- */
+
+static int
+run_command(struct cli *c)
+{
 	static const struct {
 		const char *word;
 		int (*run)(struct cli *);
@@ -235,67 +330,25 @@ cli_main(int argc, char **argv)
 		{ "reload", cli_status },
 		{ "tlsrpt", cli_tlsrpt }, { "trace", cli_trace },
 	};
+
+	if (c->argc == 0) {
+		fputs(help, stderr);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < NELEMS(commands); i++)
+		if (strcmp(c->argv[0], commands[i].word) == 0)
+			return commands[i].run(c);
+	return cli_usage("that command is not known");
+}
+
+int
+cli_main(int argc, char **argv)
+{
 	struct cli c = { .conf_file = SYSCONFDIR "/sallyport/gateway.lua", .filter = json_object(),
 		.args = json_object() };
-	uint64_t limit;
-	int opt, at = 0, rc = EXIT_USAGE;
+	int rc = cli_rehearse(argc, argv);
 
-	rc = cli_rehearse(argc, argv);
-	if (rc != -1)
-		return finish(&c, rc);
-	rc = EXIT_USAGE;
-	while ((opt = getopt_long(argc, argv, "c:hV", options, &at)) != -1) {
-		switch (opt) {
-		case 'c': c.conf_file = optarg; c.conf_named = true; break;
-		case 'h': fputs(help, stdout); return finish(&c, EXIT_OK);
-		case 'V': puts(PACKAGE_STRING); return finish(&c, EXIT_OK);
-		case OPT_SOCKET: c.socket = optarg; break;
-		case OPT_DB: c.db = optarg; break;
-		case OPT_JSON: c.json = true; break;
-		case OPT_CSV: c.csv = true; break;
-		case OPT_CHECK: c.check = true; break;
-		case OPT_REASON: c.reason = optarg; break;
-		case OPT_LEVEL: c.level = optarg; break;
-		case OPT_DRY_RUN: c.dry_run = true; break;
-		case OPT_LIMIT:
-			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 1000000)
-				return finish(&c, cli_usage("--limit: a number from 1 to 1000000 is expected"));
-			json_object_set_new(c.filter, "limit", json_integer((json_int_t)limit));
-			break;
-		case OPT_PORT:
-			if (!slice_u64(slice_of(optarg), &limit) || limit == 0 || limit > 65535)
-				return finish(&c, cli_usage("--port: a number from 1 to 65535 is expected"));
-			c.port = (uint16_t)limit;
-			break;
-		case OPT_DAY:
-			json_object_set_new(c.filter, "since", json_string(optarg));
-			json_object_set_new(c.filter, "until", json_string(optarg));
-			break;
-		case OPT_ARG:
-			json_object_set_new(c.args, options[at].name, json_string(optarg));
-			break;
-		case OPT_ARGS:
-			if (json_object_get(c.args, options[at].name) == NULL)
-				json_object_set_new(c.args, options[at].name, json_array());
-			json_array_append_new(json_object_get(c.args, options[at].name), json_string(optarg));
-			break;
-		case OPT_FILTER:
-			json_object_set_new(c.filter, options[at].name, json_string(optarg));
-			break;
-		default:
-			return finish(&c, cli_usage("that option is not known"));
-		}
-	}
-	c.argc = argc - optind;
-	c.argv = argv + optind;
-	if (c.argc == 0) {
-		fputs(help, stderr);
-	} else {
-		size_t i;
-
-		for (i = 0; i < NELEMS(commands) && strcmp(c.argv[0], commands[i].word) != 0; i++)
-			;
-		rc = i < NELEMS(commands) ? commands[i].run(&c) : cli_usage("that command is not known");
-	}
+	if (rc == -1 && take_options(&c, argc, argv, &rc))
+		rc = run_command(&c);
 	return finish(&c, rc);
 }

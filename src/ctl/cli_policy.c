@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "conf/conf.h"
 #include "ctl/cli_new.h"
+#include "rehearsal/rehearsal.h"
 
 static const char *
 short_time(char dst[24], long long seconds)
@@ -80,17 +84,61 @@ ask_one(struct cli *c, const char *verb, const char *done)
 	return rc;
 }
 
+/* Does the configuration there want its tests to be run? One that makes no sense is refused by the daemon. */
+static bool
+wants_tests(const char *where)
+{
+	struct stat st;
+	char *file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
+	char *errors = NULL;
+	struct conf *conf = conf_load(file, false, &errors);
+	bool wants = conf != NULL && conf->policy.test_on_load;
+
+	conf_unref(conf);
+	free(errors);
+	free(file);
+	return wants;
+}
+
+/* What tests print is no answer of this command: it goes to standard error. */
+static bool
+tests_pass(const char *dir)
+{
+	struct test_conf tc = { .dir = dir, .least = -1, .seed = 1 };
+	int out, rc;
+
+	fflush(stdout);
+	out = dup(STDOUT_FILENO);
+	if (out == -1 || dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
+		return false;
+	rc = rehearsal_test(&tc);
+	fflush(stdout);
+	dup2(out, STDOUT_FILENO);
+	close(out);
+	if (rc != 0)
+		fprintf(stderr, "sallyport: %s: not loaded; policy.test_on_load wants tests that pass\n", dir);
+	return rc == 0;
+}
+
 static int
 load(struct cli *c)
 {
 	char full[PATH_MAX];
+	bool tested;
+	int rc;
 
 	if (realpath(c->argv[2], full) == NULL) {
 		fprintf(stderr, "sallyport: %s: cannot be read\n", c->argv[2]);
 		return EXIT_NO;
 	}
+	tested = wants_tests(full);
+	if (tested && !tests_pass(full))
+		return EXIT_NO;
 	json_object_set_new(c->args, "dir", json_string(full));
-	return ask_one(c, "policy.load", "loaded and checked; it is not active");
+	rc = ask_one(c, "policy.load", "loaded and checked; it is not active");
+	if (rc == EXIT_OK && !tested && !c->json && rehearsal_has_tests(full))
+		printf("its tests were not run; to run them: sallyport policy test %s\n", full);
+	return rc;
 }
 
 static int

@@ -9,16 +9,20 @@
 #include "ctl/cli_int.h"
 #include "rehearsal/rehearsal.h"
 
+#define BENCH_ROUNDS 20
+
 static int
 test(int argc, char **argv)
 {
-	enum { OPT_COVERAGE = 256, OPT_TAP, OPT_JUNIT, OPT_SEED, OPT_ONLY };
+	enum { OPT_COVERAGE = 256, OPT_TAP, OPT_JUNIT, OPT_SEED, OPT_ONLY, OPT_BENCH };
 	static const struct option options[] = {
 		{ "coverage", optional_argument, NULL, OPT_COVERAGE }, { "tap", no_argument, NULL, OPT_TAP },
 		{ "junit", required_argument, NULL, OPT_JUNIT }, { "seed", required_argument, NULL, OPT_SEED },
-		{ "only", required_argument, NULL, OPT_ONLY }, { NULL, 0, NULL, 0 },
+		{ "only", required_argument, NULL, OPT_ONLY }, { "bench", optional_argument, NULL, OPT_BENCH },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct test_conf tc = { .dir = ".", .least = -1, .seed = 1 };
+	uint64_t rounds = BENCH_ROUNDS;
 	char *end;
 	int opt;
 
@@ -35,6 +39,11 @@ test(int argc, char **argv)
 		case OPT_TAP: tc.tap = true; break;
 		case OPT_JUNIT: tc.junit = optarg; break;
 		case OPT_ONLY: tc.only = optarg; break;
+		case OPT_BENCH:
+			if (optarg != NULL && (!slice_u64(slice_of(optarg), &rounds) || rounds == 0 || rounds > 10000))
+				return cli_usage("--bench: a number of rounds from 1 to 10000 is expected");
+			tc.rounds = (unsigned)rounds;
+			break;
 		case OPT_SEED:
 			if (!slice_u64(slice_of(optarg), &tc.seed) || tc.seed == 0)
 				return cli_usage("--seed: a number from 1 on is expected");

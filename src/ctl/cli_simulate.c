@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "conf/conf.h"
+#include "conf/conf_int.h"
 #include "ctl/cli_int.h"
 #include "net/net.h"
-#include "policy/policy.h"
+#include "policy/bundle_pack.h"
 #include "replay/replay.h"
 
 #define EXIT_WEAKER 4
@@ -19,14 +19,13 @@ struct bundle {
 	struct policy_bundle *bundle;
 };
 
+/* From what is on the disk. */
 static bool
-bundle_load(struct bundle *b, const char *where)
+read_bundle(struct bundle *b, const char *where, bool is_dir)
 {
-	char *file, *errors = NULL;
-	struct stat st;
+	char *file = is_dir ? xasprintf("%s/gateway.lua", where) : xstrdup(where), *errors = NULL;
 	struct err err;
 
-	file = stat(where, &st) == 0 && S_ISDIR(st.st_mode) ? xasprintf("%s/gateway.lua", where) : xstrdup(where);
 	b->conf = conf_load(file, false, &errors);
 	if (b->conf == NULL)
 		fprintf(stderr, "sallyport: %s: %s\n", where, errors);
@@ -35,6 +34,53 @@ bundle_load(struct bundle *b, const char *where)
 	free(errors);
 	free(file);
 	return b->bundle != NULL;
+}
+
+/* From what the daemon has in memory: the files may have changed since. */
+static bool
+fetch_bundle(struct cli *c, struct bundle *b, const char *gen, int *rc)
+{
+	json_t *got, *packed;
+	char *text = NULL, *errors = NULL;
+	struct err err = { "" };
+	size_t n = 0;
+
+	json_object_set_new(c->args, "gen", json_string(gen));
+	got = cli_ask(c, "policy.files", rc);
+	if (got == NULL) {
+		if (*rc == EXIT_NO)	/* which says something else here */
+			*rc = EXIT_USAGE;
+		fprintf(stderr, "sallyport: \"%s\" is neither a directory here nor a generation that the daemon has in "
+		    "memory (policy list)\n", gen);
+		return false;
+	}
+	*rc = EXIT_USAGE;
+	packed = json_object_get(got, "bundle");
+	text = policy_bundle_packed_config(packed, &n);
+	if (text != NULL)
+		b->conf = conf_load_text(text, n, "gateway.lua", cli_str(got, "dir"), false, &errors);
+	if (b->conf == NULL)
+		fprintf(stderr, "sallyport: generation %s: %s\n", gen, errors == NULL ? "it came without a configuration" : errors);
+	else if ((b->bundle = policy_bundle_unpack(packed, b->conf, &err)) == NULL)
+		fprintf(stderr, "sallyport: generation %s: %s\n", gen, err.text);
+	free(errors);
+	free(text);
+	json_decref(got);
+	return b->bundle != NULL;
+}
+
+/* A directory or file, or else a generation; `where` NULL: this configuration. */
+static bool
+bundle_load(struct cli *c, struct bundle *b, const char *where, int *rc)
+{
+	const char *path = where == NULL ? c->conf_file : where;
+	struct stat st;
+	bool is_there = stat(path, &st) == 0;
+
+	*rc = EXIT_USAGE;
+	if (is_there || where == NULL || strchr(where, '/') != NULL)
+		return read_bundle(b, path, is_there && S_ISDIR(st.st_mode));
+	return fetch_bundle(c, b, where, rc);
 }
 
 static void
@@ -138,14 +184,14 @@ cli_simulate(struct cli *c)
 	static const struct log_conf quiet = { .file = "/dev/null", .level = LOG_LEVEL_ERROR };
 	struct bundle a = { 0 }, b = { 0 };
 	struct err err;
-	int rc = EXIT_USAGE;
+	int rc;
 
 	if (option(c, "against") == NULL || (option(c, "journal") == NULL && option(c, "corpus") == NULL))
-		return cli_usage("policy simulate: --journal FILE or --corpus DIR, and --against DIR are needed");
+		return cli_usage("policy simulate: --journal FILE or --corpus DIR, and --against DIR or GEN are needed");
 	net_tls_init();
 	log_open(&quiet, &err);		/* handlers say now what they said then */
-	if (bundle_load(&a, option(c, "with") != NULL ? option(c, "with") : c->conf_file) &&
-	    bundle_load(&b, option(c, "against")))
+	if (bundle_load(c, &a, option(c, "with"), &rc) &&
+	    bundle_load(c, &b, option(c, "against"), &rc))
 		rc = run(c, &a, &b);
 	bundle_fini(&a);
 	bundle_fini(&b);

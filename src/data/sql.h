@@ -9,7 +9,8 @@
 #define SQL_TEXT_MAX (64u << 10)	/* of a statement */
 
 struct sql_source {
-	const char *file;
+	const char *name;		/* in the configuration */
+	const char *file;		/* NULL: only a rehearsal's book answers */
 	int64_t timeout_ms;		/* as a whole, with the time before it is its turn */
 	unsigned max_rows;
 	size_t max_bytes;		/* of all values */

@@ -178,7 +178,7 @@ data_read(struct conf *conf, struct err *err)
 		t->conf = &conf->tables[i];
 		pthread_mutex_init(&t->lock, NULL);
 		if (t->conf->sqlite != NULL) {
-			if (sql_check(t->conf->sqlite, t->conf->query, 1, err))
+			if (t->conf->is_made_up || sql_check(t->conf->sqlite, t->conf->query, 1, err))
 				continue;
 			err_prefix(err, "tables.%s", t->conf->name);
 			data_unref(d);
@@ -194,7 +194,7 @@ data_read(struct conf *conf, struct err *err)
 		t->seen = t->read;
 	}
 	for (size_t i = 0; i < conf->ndatabases; i++) {
-		if (sql_check(conf->databases[i].file, NULL, 0, err))
+		if (conf->databases[i].is_made_up || sql_check(conf->databases[i].file, NULL, 0, err))
 			continue;
 		err_prefix(err, "databases.%s", conf->databases[i].name);
 		data_unref(d);

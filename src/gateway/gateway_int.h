@@ -106,6 +106,7 @@ struct worker_edges {
 	const struct dns_fixture *dns;
 	const struct sts_fixture *sts;
 	const struct policy_http_fixture *http;
+	const struct policy_sql_fixture *sql;
 	void (*made)(void *owner, struct policy *p);	/* an engine, before anything is loaded; may be NULL */
 	/* Asked before queued mail goes to delivery: true, and it is kept by the asked, who calls deliver_add
 	 * himself or not at all. Borrows. `states` as deliver_add has them, or NULL. */

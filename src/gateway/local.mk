@@ -2,7 +2,10 @@ libsallyport_a_SOURCES += \
 	src/gateway/confine.c src/gateway/confine.h src/gateway/confine_calls.c \
 	src/gateway/crew.c \
 	src/gateway/daemon.c src/gateway/gateway.h src/gateway/gateway_int.h \
-	src/gateway/generations.c src/gateway/generations.h \
+	src/gateway/generations.c src/gateway/generations.h src/gateway/generations_int.h \
+	src/gateway/generations_breaker.c \
+	src/gateway/generations_canary.c \
+	src/gateway/generations_show.c \
 	src/gateway/memory.c src/gateway/memory.h \
 	src/gateway/privileges.c src/gateway/privileges.h \
 	src/gateway/metrics.c \

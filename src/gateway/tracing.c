@@ -136,6 +136,8 @@ tracing_use(struct worker *w, const struct conf *c)
 	struct trace_conf tc = { .ring = c->trace.ring, .sample = c->trace.keep_ms > 0 ? c->trace.sample : 0,
 		.keep = c->trace.keep_ms > 0 };
 
+	if (w->edges != NULL)
+		return;		/* a rehearsal looks at records in its own way */
 	if (w->tracing == NULL) {
 		w->tracing = xcalloc(1, sizeof *w->tracing);
 		w->tracing->w = w;

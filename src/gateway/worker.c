@@ -464,7 +464,7 @@ use_services(struct worker *w, bool has_store)
 {
 	policy_use(w->policy, &(struct policy_services){ .store = has_store ? w->store : NULL, .mb = w->mb,
 		.sts = w->sts, .pool = w->pool, .node = w->node,
-		.http = w->edges == NULL ? NULL : w->edges->http });
+		.http = w->edges == NULL ? NULL : w->edges->http, .sql = w->edges == NULL ? NULL : w->edges->sql });
 }
 
 /* Takes o: answered now, or when the policy has been initialised. */

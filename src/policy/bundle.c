@@ -15,6 +15,7 @@
 
 #include "data/data.h"
 #include "net/net.h"
+#include "policy/bundle_pack.h"
 #include "policy/policy_int.h"
 
 #define FILE_MAX (1u << 20)
@@ -26,6 +27,8 @@ struct policy_bundle {
 	atomic_int refs;
 	struct policy_source *v;
 	size_t n, total;
+	char *config;			/* the text of gateway.lua; NULL: none was read */
+	size_t nconfig;
 	char id[65];
 	struct data *data;		/* not part of the id: it changes by itself */
 	struct tls_client *tls;		/* for policy.network.http; NULL */
@@ -77,6 +80,29 @@ out:
 	return text;
 }
 
+/* Takes what `s` has (heap). A text that is NULL could not be read. */
+static int
+add_source(struct policy_bundle *b, const char *file, struct policy_source *s, struct err *err)
+{
+	bool fits = b->n < FILES_MAX && b->total + s->n <= TOTAL_MAX;
+
+	if (b->n >= FILES_MAX)
+		err_set(err, "%s: the policy has more than %d files", file, FILES_MAX);
+	else if (!fits)
+		err_set(err, "%s: the policy's files are larger than 16 MiB together", file);
+	if (!fits || s->text == NULL) {
+		free(s->path);
+		free(s->module);
+		free(s->text);
+		return -1;
+	}
+	b->total += s->n;
+	hash_hex(s->hash, s->text, s->n);
+	b->v = xrealloc(b->v, (b->n + 1) * sizeof *b->v);
+	b->v[b->n++] = *s;
+	return 0;
+}
+
 /* Takes path and module (heap). */
 static int
 add_file(struct policy_bundle *b, const char *file, char *path, char *module, int order, bool is_lib,
@@ -84,24 +110,8 @@ add_file(struct policy_bundle *b, const char *file, char *path, char *module, in
 {
 	struct policy_source s = { .path = path, .module = module, .load_order = order, .is_lib = is_lib };
 
-	s.text = b->n < FILES_MAX ? read_file(file, &s.n, err) : NULL;
-	if (b->n >= FILES_MAX)
-		err_set(err, "%s: the policy has more than %d files", file, FILES_MAX);
-	if (s.text != NULL && b->total + s.n > TOTAL_MAX) {
-		err_set(err, "%s: the policy's files are larger than 16 MiB together", file);
-		free(s.text);
-		s.text = NULL;
-	}
-	if (s.text == NULL) {
-		free(path);
-		free(module);
-		return -1;
-	}
-	b->total += s.n;
-	hash_hex(s.hash, s.text, s.n);
-	b->v = xrealloc(b->v, (b->n + 1) * sizeof *b->v);
-	b->v[b->n++] = s;
-	return 0;
+	s.text = read_file(file, &s.n, err);
+	return add_source(b, file, &s, err);
 }
 
 /* "a/b.lua" and "a/b/init.lua" are both "a.b". */
@@ -163,11 +173,14 @@ by_path(const void *a, const void *b)
 }
 
 static void
-make_id(struct policy_bundle *b, const char *config_hash)
+make_id(struct policy_bundle *b)
 {
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 	unsigned char md[32];
+	char config_hash[65] = "";
 
+	if (b->config != NULL)
+		hash_hex(config_hash, b->config, b->nconfig);
 	MUST(c != NULL && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1);
 	for (size_t i = 0; i < b->n; i++) {
 		EVP_DigestUpdate(c, b->v[i].path, strlen(b->v[i].path) + 1);
@@ -192,15 +205,38 @@ make_tls(const struct conf *conf, struct err *err)
 	return tls;
 }
 
+static struct policy_bundle *
+bundle_new(void)
+{
+	struct policy_bundle *b = xcalloc(1, sizeof *b);
+
+	atomic_init(&b->refs, 1);
+	return b;
+}
+
+/* What is not text, and the name. Takes `b`: NULL when it cannot be done. */
+static struct policy_bundle *
+finish(struct policy_bundle *b, const struct conf *conf, struct err *err)
+{
+	b->data = data_read((struct conf *)conf, err);	/* shared by count and not changed otherwise */
+	if (b->data == NULL || (conf->policy.nhttp > 0 && (b->tls = make_tls(conf, err)) == NULL)) {
+		policy_bundle_unref(b);
+		return NULL;
+	}
+	if (b->n > 0)
+		qsort(b->v, b->n, sizeof *b->v, by_path);
+	make_id(b);
+	return b;
+}
+
 struct policy_bundle *
 policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 {
-	struct policy_bundle *b = xcalloc(1, sizeof *b);
-	size_t dirlen = conf->dir == NULL ? 0 : strlen(conf->dir), n = 0;
-	char *lua = NULL, *config = NULL, config_hash[65] = "";
+	struct policy_bundle *b = bundle_new();
+	size_t dirlen = conf->dir == NULL ? 0 : strlen(conf->dir);
+	char *lua = NULL;
 	int rc = 0;
 
-	atomic_init(&b->refs, 1);
 	for (size_t i = 0; rc == 0 && i < conf->policy.nload; i++) {
 		const char *file = conf->policy.load[i], *rel = file;
 
@@ -214,28 +250,109 @@ policy_bundle_read(const struct conf *conf, const char *libdir, struct err *err)
 	}
 	if (rc == 0 && libdir != NULL)
 		rc = add_tree(b, libdir, "", "lib", true, 0, err);
-	if (rc == 0 && conf->file != NULL) {
-		config = read_file(conf->file, &n, err);
-		if (config == NULL)
-			rc = -1;
-		else
-			hash_hex(config_hash, config, n);
-	}
-	free(config);
+	if (rc == 0 && conf->file != NULL && (b->config = read_file(conf->file, &b->nconfig, err)) == NULL)
+		rc = -1;
 	free(lua);
-	if (rc == 0)
-		b->data = data_read((struct conf *)conf, err);	/* shared by count and not changed otherwise */
-	if (rc == 0 && b->data != NULL && conf->policy.nhttp > 0) {
-		b->tls = make_tls(conf, err);
-		rc = b->tls == NULL ? -1 : 0;
-	}
-	if (rc != 0 || b->data == NULL) {
+	if (rc != 0) {
 		policy_bundle_unref(b);
 		return NULL;
 	}
-	if (b->n > 0)
-		qsort(b->v, b->n, sizeof *b->v, by_path);
-	make_id(b, config_hash);
+	return finish(b, conf, err);
+}
+
+/* ---- The same for another process ---- */
+
+/* Lua may hold any octets, JSON not. */
+static json_t *
+pack_text(const char *p, size_t n)
+{
+	json_t *s = memchr(p, '\0', n) != NULL ? NULL : json_stringn(p, n), *hex;
+	char *digits;
+
+	if (s != NULL)
+		return s;
+	digits = xmalloc(2 * n + 1);
+	hex_encode(digits, (const uint8_t *)p, n);
+	hex = json_pack("{s:s}", "hex", digits);
+	free(digits);
+	return hex;
+}
+
+/* Heap, with a NUL; NULL: it is not one of pack_text. */
+static char *
+unpack_text(const json_t *j, size_t *n_out)
+{
+	const char *digits = json_string_value(json_object_get(j, "hex"));
+	char *text;
+
+	if (json_is_string(j)) {
+		*n_out = json_string_length(j);
+		return xstrndup(json_string_value(j), *n_out);
+	}
+	if (digits == NULL || strspn(digits, "0123456789abcdef") != strlen(digits) || strlen(digits) % 2 != 0)
+		return NULL;
+	*n_out = strlen(digits) / 2;
+	text = xmalloc(*n_out + 1);
+	for (size_t i = 0; i < *n_out; i++) {
+		unsigned v = 0;
+
+		sscanf(digits + 2 * i, "%2x", &v);
+		text[i] = (char)v;
+	}
+	text[*n_out] = '\0';
+	return text;
+}
+
+json_t *
+policy_bundle_pack(const struct policy_bundle *b)
+{
+	json_t *files = json_array();
+
+	for (size_t i = 0; i < b->n; i++) {
+		const struct policy_source *s = &b->v[i];
+
+		json_array_append_new(files, json_pack("{s:s, s:s?, s:i, s:b, s:o}", "path", s->path, "module", s->module,
+		    "order", s->load_order, "is_lib", s->is_lib, "text", pack_text(s->text, s->n)));
+	}
+	return json_pack("{s:s, s:o, s:o}", "id", b->id, "config",
+	    b->config == NULL ? json_null() : pack_text(b->config, b->nconfig), "files", files);
+}
+
+char *
+policy_bundle_packed_config(const json_t *packed, size_t *n_out)
+{
+	return unpack_text(json_object_get(packed, "config"), n_out);
+}
+
+struct policy_bundle *
+policy_bundle_unpack(const json_t *packed, const struct conf *conf, struct err *err)
+{
+	struct policy_bundle *b = bundle_new();
+	const char *id = json_string_value(json_object_get(packed, "id"));
+	const json_t *file;
+	size_t i;
+
+	b->config = policy_bundle_packed_config(packed, &b->nconfig);
+	json_array_foreach(json_object_get(packed, "files"), i, file) {
+		const char *path = json_string_value(json_object_get(file, "path"));
+		struct policy_source s = { .path = xstrdup(path == NULL ? "?" : path),
+			.module = xstrdup(json_string_value(json_object_get(file, "module"))),
+			.load_order = (int)json_integer_value(json_object_get(file, "order")),
+			.is_lib = json_is_true(json_object_get(file, "is_lib")) };
+
+		s.text = unpack_text(json_object_get(file, "text"), &s.n);
+		err_set(err, "%s has no text", s.path);
+		if (add_source(b, path, &s, err) != 0) {
+			policy_bundle_unref(b);
+			return NULL;
+		}
+	}
+	b = finish(b, conf, err);
+	if (b != NULL && (id == NULL || strcmp(b->id, id) != 0)) {
+		err_set(err, "what came is not what the name %.12s stands for", id == NULL ? "?" : id);
+		policy_bundle_unref(b);
+		return NULL;
+	}
 	return b;
 }
 
@@ -265,6 +382,7 @@ policy_bundle_unref(struct policy_bundle *b)
 		free(b->v[i].text);
 	}
 	free(b->v);
+	free(b->config);
 	data_unref(b->data);
 	tls_client_unref(b->tls);
 	free(b);

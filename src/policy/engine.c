@@ -201,6 +201,12 @@ policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner)
 }
 
 void
+policy_count_exactly(struct policy *p)
+{
+	p->is_exact = true;
+}
+
+void
 policy_each_handler(const struct policy_gen *g, void (*fn)(void *owner, const char *name, const char *where,
     bool is_rule, uint64_t hits), void *owner)
 {

@@ -33,6 +33,13 @@ policy_kill_name(enum policy_kill k)
 	return names[k];
 }
 
+/* Any other count than this is for once. */
+static int
+hook_interval(const struct policy_gen *g)
+{
+	return g->policy != NULL && g->policy->is_exact ? 1 : HOOK_INTERVAL;
+}
+
 static int
 hook_mask(const struct policy_gen *g)
 {
@@ -140,11 +147,13 @@ policy_count_hook(lua_State *L, lua_Debug *ar)
 	r->instructions += (uint64_t)count;
 	if (r->instructions > r->gen->instructions_max * (r->hook == HOOKS ? 100 : 1))
 		policy_kill(L, KILL_INSTRUCTIONS);
+	if (count == 1 && hook_interval(r->gen) == 1)
+		return;		/* which takes so long itself that time says nothing */
 	if (cpu_is_over(r))
 		policy_kill(L, KILL_CPU);
 	policy_slow_run(r, L, (int64_t)(r->gen->seen_ns - r->gen->slice_ns), cpu_used);
-	if (count != HOOK_INTERVAL)
-		lua_sethook(L, policy_count_hook, hook_mask(r->gen), HOOK_INTERVAL);
+	if (count != hook_interval(r->gen))
+		lua_sethook(L, policy_count_hook, hook_mask(r->gen), hook_interval(r->gen));
 }
 
 bool
@@ -191,7 +200,7 @@ policy_slice_begin(struct policy_run *r, lua_State *L)
 	if (r->hook != HOOKS && g->mem_base + GROWTH_MAX < cap)
 		cap = g->mem_base + GROWTH_MAX;
 	g->mem_cap = cap;
-	lua_sethook(L, policy_count_hook, hook_mask(g), HOOK_INTERVAL);
+	lua_sethook(L, policy_count_hook, hook_mask(g), hook_interval(g));
 }
 
 void

@@ -8,7 +8,7 @@ libsallyport_a_SOURCES += \
 	src/policy/await_kv.c \
 	src/policy/await_sql.c src/policy/await_sql.h \
 	src/policy/await_sts.c \
-	src/policy/bundle.c \
+	src/policy/bundle.c src/policy/bundle_pack.h \
 	src/policy/change.c \
 	src/policy/check.c src/policy/check_int.h src/policy/check_lints.c \
 	src/policy/corolib.c \

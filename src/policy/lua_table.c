@@ -157,7 +157,7 @@ check_key(lua_State *L, int arg, const char *api)
 static int
 ask_database(lua_State *L, const struct conf_table *t)
 {
-	const struct sql_source s = { t->sqlite, SQLITE_MS, 1, SQLITE_BYTES };
+	const struct sql_source s = { t->name, t->is_made_up ? NULL : t->sqlite, SQLITE_MS, 1, SQLITE_BYTES };
 	char what[80];
 
 	check_key(L, 2, "table:get");

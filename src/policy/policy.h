@@ -186,8 +186,16 @@ struct policy_http_fixture {
 	    char **body, const char **kind);
 	void *owner;
 };
+/* The same for gw.sql and tables of SQLite. True: the end, columns and cells of `q` are set. False: the file is
+ * asked; never where `q` has none. */
+struct sql_query;
+struct policy_sql_fixture {
+	bool (*answer)(void *owner, const char *name, struct sql_query *q);
+	void *owner;
+};
 struct policy_services {
 	const struct policy_http_fixture *http;	/* instead of servers; NULL */
+	const struct policy_sql_fixture *sql;	/* before databases; NULL */
 	struct store *store;		/* gw.kv */
 	struct mailbox *mb;		/* where the store's answers go: this thread's */
 	struct sts_finder *sts;		/* gw.sts */
@@ -257,6 +265,8 @@ void policy_observe(struct policy *p, policy_seen_fn *fn, void *owner);	/* NULL:
 /* Told of each line of Lua that runs, the loading of files included; `source` is "policy.lua". It costs. */
 typedef void policy_line_fn(void *owner, const char *source, int line);
 void policy_watch_lines(struct policy *p, policy_line_fn *fn, void *owner);
+/* Instructions are counted one by one, not by the thousand. It costs far more than what is counted. */
+void policy_count_exactly(struct policy *p);
 /* Each line of a bundle's own files that holds code, in no order; false when a file does not compile. */
 bool policy_code_lines(const struct policy_bundle *b, policy_line_fn *fn, void *owner);
 /* Each handler and rule of a generation, in order of registration: how often it ran. */

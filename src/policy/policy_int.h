@@ -423,6 +423,7 @@ struct policy {
 	struct policy_stats stats;
 	policy_seen_fn *seen;		/* policy_observe's; NULL */
 	void *seen_owner;
+	bool is_exact;			/* policy_count_exactly's */
 	policy_line_fn *lines;		/* policy_watch_lines's; NULL */
 	void *lines_owner;
 	bool tracing;			/* somebody wants records */

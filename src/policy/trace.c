@@ -134,7 +134,8 @@ policy_trace_begin(struct policy_run *r)
 	memcpy(t->gen, policy_gen_id(r->gen), sizeof t->gen - 1);
 	memcpy(t->handler, h->name, sizeof t->handler);
 	memcpy(t->where, h->where, sizeof t->where);
-	t->begun_ns = t->slice_ns = clock_mono_ns();
+	t->begun_ns = clock_mono_ns();
+	t->slice_ns = clock_run_ns(t->begun_ns);
 	r->trace = t;
 }
 
@@ -153,7 +154,7 @@ policy_trace_pause(struct policy_run *r)
 {
 	struct trace_rec *t = r->trace;
 
-	t->run_ns += clock_mono_ns() - t->slice_ns;
+	t->run_ns += clock_run_ns(clock_mono_ns()) - t->slice_ns;
 	t->slice_ns = 0;
 }
 
@@ -161,7 +162,7 @@ void
 policy_trace_go(struct policy_run *r)
 {
 	if (r->trace->slice_ns == 0)
-		r->trace->slice_ns = clock_mono_ns();
+		r->trace->slice_ns = clock_run_ns(clock_mono_ns());
 }
 
 void
@@ -338,7 +339,7 @@ policy_trace_end(struct policy_run *r, enum verdict_kind kind, bool is_error)
 
 	t->wall_ns = now - t->begun_ns;
 	if (t->slice_ns != 0)
-		t->run_ns += now - t->slice_ns;
+		t->run_ns += clock_run_ns(now) - t->slice_ns;
 	for (unsigned i = 0; i < t->nwaits && i < TRACE_WAITS; i++)
 		policy_trace_waited(r, i + 1, "ended");
 	t->verdict = kind;

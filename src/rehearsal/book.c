@@ -34,6 +34,7 @@ struct book {
 	size_t nrequests;
 	struct entry *entries;
 	struct sts *sts;
+	struct shelf *shelf;
 	struct buf missing;
 	enum dns_status (*ask)(void *owner, const char *name, uint16_t type, uint8_t **pkt, size_t *pkt_n, bool *secure,
 	    char **why);
@@ -576,11 +577,18 @@ book_ask(struct book *b, enum dns_status (*look)(void *owner, const char *name, 
 	b->ask_owner = owner;
 }
 
+struct shelf *
+book_shelf(const struct book *b)
+{
+	return b->shelf;
+}
+
 struct book *
 book_new(void)
 {
 	struct book *b = xcalloc(1, sizeof *b);
 
+	b->shelf = shelf_new();
 	buf_init(&b->missing, 64 * 1024);
 	return b;
 }
@@ -594,6 +602,7 @@ book_free(struct book *b)
 
 	if (b == NULL)
 		return;
+	shelf_free(b->shelf);
 	HASH_ITER(hh, b->http, h, th)
 		http_free(b, h);
 	for (size_t i = 0; i < b->nrequests; i++) {

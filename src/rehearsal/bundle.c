@@ -105,3 +105,25 @@ out:
 	buf_fini(&text);
 	return c;
 }
+
+/* Is this a file of the folder, links followed? */
+static bool
+is_below(const char *file, const char *dir)
+{
+	char *full = realpath(dir, NULL), *real = realpath(file, NULL);
+	size_t n = full == NULL ? 0 : strlen(full);
+	bool ok = full != NULL && real != NULL && strncmp(real, full, n) == 0 && real[n] == '/';
+
+	free(full);
+	free(real);
+	return ok;
+}
+
+void
+world_conf_own_databases(struct conf *c, const char *dir)
+{
+	for (size_t i = 0; i < c->ndatabases; i++)
+		c->databases[i].is_made_up = !is_below(c->databases[i].file, dir);
+	for (size_t i = 0; i < c->ntables; i++)
+		c->tables[i].is_made_up = c->tables[i].sqlite != NULL && !is_below(c->tables[i].sqlite, dir);
+}

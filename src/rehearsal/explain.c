@@ -263,7 +263,8 @@ tell_hops(struct world *w, uint64_t id)
 	json_array_foreach(json_object_get(m, "recipients"), i, r) {
 		const json_t *last = json_object_get(r, "last");
 
-		if (!json_is_object(last))
+		/* Who is not there cannot be reached: tell_missing has said so. */
+		if (!json_is_object(last) || strcmp(str(last, "stage"), "connect") == 0)
 			continue;
 		printf("hop        %s  %s %s %s\n", str(last, "host")[0] == '\0' ? str(r, "next_hop") : str(last, "host"),
 		    str(last, "stage"), str(last, "status"), str(last, "text")[0] == '\0' ? str(last, "reply") : str(last, "text"));
@@ -289,11 +290,13 @@ static void
 tell_missing(struct world *w)
 {
 	const char *text = book_missing(world_book(w));
-	char name[300], type[10];
+	char name[300], type[10], port[10];
 
 	while (text != NULL && *text != '\0') {
 		if (sscanf(text, "DNS: %9s %299s was asked", type, name) == 2)
 			printf("dns        %s %s -> needs --live-dns\n", type, name);
+		else if (sscanf(text, "network: a connection was made to %299s port %9[0-9]", name, port) == 2)
+			printf("hop        %s port %s -> nobody is connected to; what it offers is not known\n", name, port);
 		else
 			printf("hop        %.*s\n", (int)strcspn(text, ";\n"), text);
 		text += strcspn(text, "\n");

@@ -1,5 +1,7 @@
 libsallyport_a_SOURCES += \
+	src/rehearsal/bench.c \
 	src/rehearsal/book.c \
+	src/rehearsal/book_sql.c \
 	src/rehearsal/bundle.c \
 	src/rehearsal/cover.c \
 	src/rehearsal/explain.c \
@@ -13,6 +15,7 @@ libsallyport_a_SOURCES += \
 	src/rehearsal/lua_env.c \
 	src/rehearsal/lua_int.h \
 	src/rehearsal/lua_mail.c \
+	src/rehearsal/lua_sql.c \
 	src/rehearsal/repl.c \
 	src/rehearsal/runner.c \
 	src/rehearsal/say.c

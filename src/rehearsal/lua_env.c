@@ -76,7 +76,8 @@ t_env(lua_State *L)
 {
 	static const char *const fields[] = { "bundle", "now", "config", "seed", NULL };
 	struct world_conf wc = { .seed = runner->tc->seed, .lines = runner->cover == NULL ? NULL : cover_line,
-		.lines_owner = runner->cover };
+		.lines_owner = runner->cover, .records = runner->bench == NULL ? NULL : &bench_ops,
+		.records_owner = runner->bench, .counts_exactly = runner->counts };
 	const char *now, *overtext = NULL;
 	struct conf *conf;
 	struct err err = { "" };
@@ -107,6 +108,8 @@ t_env(lua_State *L)
 	luaL_setmetatable(L, ENV_MT);
 	env_close(runner->env);
 	conf = world_conf_load(dir, overtext, &err);
+	if (conf != NULL)
+		world_conf_own_databases(conf, dir);
 	free(dir);
 	if (conf != NULL)
 		e->w = world_new(conf, &wc, &err);
@@ -121,7 +124,7 @@ t_env(lua_State *L)
 
 /* ---- env.dns ---- */
 
-static struct env *
+struct env *
 check_proxy(lua_State *L, const char *mt, const char *call)
 {
 	struct env **p = luaL_testudata(L, 1, mt);
@@ -448,8 +451,8 @@ env_trace(lua_State *L)
 static int
 env_index(lua_State *L)
 {
-	static const char *const names[] = { "dns", "sts", "http", NULL };
-	static const char *const mts[] = { DNS_MT, STS_MT, HTTP_MT };
+	static const char *const names[] = { "dns", "sts", "http", "sql", NULL };
+	static const char *const mts[] = { DNS_MT, STS_MT, HTTP_MT, SQL_PROXY_MT };
 	const char *key = luaL_checkstring(L, 2);
 	struct env *e = luaL_checkudata(L, 1, ENV_MT), **p;
 
@@ -469,7 +472,7 @@ env_index(lua_State *L)
 	return 1;
 }
 
-static void
+void
 proxy_mt(lua_State *L, const char *name, const luaL_Reg *fns)
 {
 	luaL_newmetatable(L, name);
@@ -499,6 +502,7 @@ test_env_open(lua_State *L)
 	static const luaL_Reg http[] = { { "answer", http_answer }, { "fail", http_fail }, { "requests", http_requests },
 		{ NULL, NULL } };
 
+	test_sql_open(L);
 	proxy_mt(L, HTTP_MT, http);
 	proxy_mt(L, DNS_MT, dns);
 	proxy_mt(L, STS_MT, sts);

@@ -3,10 +3,12 @@
 #define REHEARSAL_LUA_INT_H
 
 #include "policy/policy_int.h"
+#include "policy/trace.h"
 #include "rehearsal/rehearsal.h"
 #include "rehearsal/world_int.h"
 
 #define ENV_MT "test.env"
+#define SQL_PROXY_MT "test.sql"		/* env.sql */
 
 struct env {
 	struct world *w;		/* NULL: another has taken its place */
@@ -31,6 +33,8 @@ struct runner {
 	const char *file;
 	struct env *env;		/* the one that is alive */
 	struct cover *cover;
+	struct bench *bench;		/* NULL: nothing is measured just now */
+	bool counts;			/* instructions, in this round */
 };
 extern struct runner *runner;
 /* ---- cover.c: what tests reached ---- */
@@ -40,6 +44,15 @@ policy_line_fn cover_line;
 void cover_take(struct cover *c, const struct policy_gen *g);	/* how often its handlers ran */
 /* Prints, as comments of TAP if `tap`. Percent of lines that were reached. */
 double cover_print(const struct cover *c, bool tap);
+
+/* ---- bench.c: what handlers cost ---- */
+struct bench;
+extern const struct trace_ops bench_ops;	/* for a world_conf; their owner is the bench */
+struct bench *bench_new(void);
+void bench_free(struct bench *b);
+/* What comes now is a round that counts instructions, or one of those that measure. */
+void bench_round(struct bench *b, bool counts);
+void bench_print(struct bench *b, unsigned rounds, bool tap);	/* `rounds`: that measured */
 
 /* gw.test in gw. A C function for Lua. */
 int test_open(lua_State *L);
@@ -52,6 +65,9 @@ void env_close(struct env *e);
 void test_assert_open(lua_State *L);
 void test_env_open(lua_State *L);
 void test_mail_open(lua_State *L);		/* metatables only */
+void test_sql_open(lua_State *L);
+struct env *check_proxy(lua_State *L, const char *mt, const char *call);
+void proxy_mt(lua_State *L, const char *name, const luaL_Reg *fns);
 int env_call(lua_State *L);
 int env_session(lua_State *L);
 int env_peer(lua_State *L);

@@ -13,6 +13,7 @@ struct test_conf {
 	bool tap;
 	bool coverage;
 	double least;			/* percent of lines; -1 none */
+	unsigned rounds;		/* of measuring; 0 none */
 	uint64_t seed;
 };
 struct explain_conf {
@@ -30,5 +31,6 @@ int rehearsal_session(const struct explain_conf *ec);
 int rehearsal_repl(const struct test_conf *tc);
 /* 0 when all passed, 1 not, 2 when there is nothing to run. Prints. */
 int rehearsal_test(const struct test_conf *tc);
+bool rehearsal_has_tests(const char *dir);
 
 #endif

@@ -226,12 +226,62 @@ write_junit(const char *path, size_t bad)
 
 /* ---- All of it ---- */
 
+static void
+forget_results(struct runner *r, size_t but)
+{
+	while (r->nresults > but) {
+		struct result *last = &r->results[--r->nresults];
+
+		free(last->file);
+		free(last->name);
+		free(last->why);
+	}
+}
+
+static void
+run_files(struct runner *r, struct dirent **files, int n)
+{
+	for (int i = 0; i < n; i++) {
+		char *path = xasprintf("%s/tests/%s", r->tc->dir, files[i]->d_name);
+		char *shown = xasprintf("tests/%s", files[i]->d_name);
+
+		r->file = shown;
+		run_file(path);
+		free(path);
+		free(shown);
+	}
+}
+
+/* Once more to count, and then to measure, with nobody who looks at lines. */
+static void
+measure(struct runner *r, struct dirent **files, int n)
+{
+	size_t results = r->nresults;
+	struct cover *cover = r->cover;
+
+	r->cover = NULL;
+	r->bench = bench_new();
+	for (unsigned i = 0; i <= r->tc->rounds; i++) {
+		r->counts = i == 0;
+		bench_round(r->bench, r->counts);
+		run_files(r, files, n);
+		forget_results(r, results);
+	}
+	bench_print(r->bench, r->tc->rounds, r->tc->tap);
+	bench_free(r->bench);
+	r->bench = NULL;
+	r->counts = false;
+	r->cover = cover;
+}
+
 bool
 runner_prepare(struct runner *r)
 {
 	struct err err = { "" };
 
 	r->conf = world_conf_load(r->tc->dir, NULL, &err);
+	if (r->conf != NULL)
+		world_conf_own_databases(r->conf, r->tc->dir);
 	if (r->conf != NULL)
 		r->bundle = policy_bundle_read(r->conf, policy_library_dir(), &err);
 	if (r->bundle == NULL) {
@@ -254,13 +304,37 @@ runner_finish(struct runner *r)
 		event_base_free(r->base);
 	policy_bundle_unref(r->bundle);
 	conf_unref(r->conf);
-	for (size_t i = 0; i < r->nresults; i++) {
-		free(r->results[i].file);
-		free(r->results[i].name);
-		free(r->results[i].why);
-	}
+	forget_results(r, 0);
 	free(r->results);
 	runner = NULL;
+}
+
+static int
+test_files(const char *dir, struct dirent ***files)
+{
+	char *folder = xasprintf("%s/tests", dir);
+	int n = scandir(folder, files, is_test, by_name);
+
+	free(folder);
+	return n;
+}
+
+static void
+files_free(struct dirent **files, int n)
+{
+	for (int i = 0; i < n; i++)
+		free(files[i]);
+	free(files);
+}
+
+bool
+rehearsal_has_tests(const char *dir)
+{
+	struct dirent **files = NULL;
+	int n = test_files(dir, &files);
+
+	files_free(files, n);
+	return n > 0;
 }
 
 int
@@ -268,43 +342,34 @@ rehearsal_test(const struct test_conf *tc)
 {
 	struct runner r = { .tc = tc };
 	struct dirent **files = NULL;
-	char *folder = xasprintf("%s/tests", tc->dir);
-	int n = scandir(folder, &files, is_test, by_name), rc = 1;
+	int n = test_files(tc->dir, &files), rc = 1;
 	size_t bad;
 
 	if (n <= 0) {
-		fprintf(stderr, "sallyport: there is no %s/..._test.lua\n", folder);
-		free(files);
-		free(folder);
+		fprintf(stderr, "sallyport: there is no %s/tests/..._test.lua\n", tc->dir);
+		files_free(files, n);
 		return 2;
 	}
 	runner = &r;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (runner_prepare(&r)) {
-		for (int i = 0; i < n; i++) {
-			char *path = xasprintf("%s/%s", folder, files[i]->d_name), *shown = xasprintf("tests/%s",
-			    files[i]->d_name);
-
-			r.file = shown;
-			run_file(path);
-			free(path);
-			free(shown);
-		}
+		run_files(&r, files, n);
 		bad = tc->tap ? print_tap() : print_plain();
 		rc = bad > 0 || (tc->junit != NULL && write_junit(tc->junit, bad) != 0) ? 1 : 0;
 		if (r.cover != NULL && cover_print(r.cover, tc->tap) + 1e-9 < tc->least) {
 			fprintf(stderr, "sallyport: less than %g %% of the lines were reached\n", tc->least);
 			rc = 1;
 		}
+		if (tc->rounds > 0 && bad == 0)
+			measure(&r, files, n);
+		else if (tc->rounds > 0)
+			fprintf(stderr, "sallyport: nothing is measured where tests fail\n");
 		if (r.nresults == 0)
 			fprintf(stderr, "sallyport: no test was run\n");
 		if (r.nresults == 0)
 			rc = 1;
 	}
 	runner_finish(&r);
-	for (int i = 0; i < n; i++)
-		free(files[i]);
-	free(files);
-	free(folder);
+	files_free(files, n);
 	return rc;
 }

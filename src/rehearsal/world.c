@@ -62,6 +62,7 @@ struct world {
 	struct dns_fixture dns;
 	struct sts_fixture sts;
 	struct policy_http_fixture http;
+	struct policy_sql_fixture sql;
 	struct pool *pool;
 	struct node *node;
 	struct worker_edges edges;
@@ -272,7 +273,10 @@ made(void *owner, struct policy *p)
 	struct world *w = owner;
 
 	policy_observe(p, on_seen, w);
-	policy_trace_use(p, &(struct trace_conf){ .ring = 100 }, NULL, NULL);
+	policy_trace_use(p, &(struct trace_conf){ .ring = 100 }, w->wc.records, w->wc.records_owner);
+	policy_trace_watch(p, w->wc.records != NULL);
+	if (w->wc.counts_exactly)
+		policy_count_exactly(p);
 	if (w->wc.lines != NULL)
 		policy_watch_lines(p, w->wc.lines, w->wc.lines_owner);
 }
@@ -692,7 +696,8 @@ world_new(struct conf *conf, const struct world_conf *wc, struct err *err)
 	w->dns = (struct dns_fixture){ book_look, w->book };
 	w->sts = (struct sts_fixture){ book_fetch, w->book };
 	w->http = (struct policy_http_fixture){ book_answer, w->book };
-	w->edges = (struct worker_edges){ &w->dns, &w->sts, &w->http, made, keeps, w };
+	w->sql = (struct policy_sql_fixture){ book_rows, w->book };
+	w->edges = (struct worker_edges){ &w->dns, &w->sts, &w->http, &w->sql, made, keeps, w };
 	w->stage = (struct net_stage){ peer_connect, stage_handshake, w };
 	pthread_mutex_init(&w->log_lock, NULL);
 	buf_init(&w->log, LOG_MAX);

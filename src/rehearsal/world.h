@@ -43,6 +43,20 @@ bool book_answer(void *book, const char *method, const char *url, struct slice s
     char **body, const char **kind);
 /* The n-th request of gw.http: "GET https://..." and what was sent; NULL at the end. */
 const char *book_request(const struct book *b, size_t n, const char **sent);
+/* ---- book_sql.c: what databases say ---- */
+struct shelf;			/* their part of a book */
+struct shelf *shelf_new(void);
+void shelf_free(struct shelf *s);
+struct shelf *book_shelf(const struct book *b);
+struct sql_query;
+/* What a statement gives: `said` has it, with its values (or whatever they are, with any_values), and the end, columns
+ * and cells of the answer. Taken. It takes the place of what was said of the same before. Space in a statement counts
+ * for nothing. */
+void book_sql(struct book *b, const char *database, struct sql_query *said, bool any_values);
+bool book_rows(void *book, const char *database, struct sql_query *q);
+/* The n-th question that was asked, whoever answered; NULL at the end. */
+const struct sql_query *book_question(const struct book *b, size_t n, const char **database);
+
 /* What nothing was said of, a sentence each; NULL when there is none. Borrowed. */
 const char *book_missing(const struct book *b);
 void book_missing_add(struct book *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -160,11 +174,15 @@ struct seen {				/* one handler call, kept */
 	int64_t at_ms;			/* wall */
 	uint64_t instructions;
 };
+struct trace_ops;
 struct world_conf {
 	int64_t now_ms;			/* wall */
 	uint64_t seed;
 	policy_line_fn *lines;		/* told of lines that run; NULL: nobody */
 	void *lines_owner;
+	const struct trace_ops *records;	/* told of what handlers did; NULL: nobody */
+	void *records_owner;
+	bool counts_exactly;		/* their instructions */
 };
 /* Takes `conf`, on failure too. One world at a time in a process. */
 struct world *world_new(struct conf *conf, const struct world_conf *wc, struct err *err);
@@ -172,6 +190,8 @@ void world_free(struct world *w);
 /* The configuration of a bundle's folder: gateway.lua in it, or a small one for its policy.lua. `over`, Lua
  * text of a table or NULL, is laid over it. NULL with `err`. */
 struct conf *world_conf_load(const char *dir, const char *over, struct err *err);
+/* For tests: databases that are no files of the folder are not asked; what they say has to be said. */
+void world_conf_own_databases(struct conf *c, const char *dir);
 struct book *world_book(struct world *w);
 struct peer **world_peers(struct world *w);
 struct guest **world_guests(struct world *w);

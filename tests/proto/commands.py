@@ -80,8 +80,19 @@ def wrong_use(t):
                        (("evidence",), "expected"), (("evidence", "show"), "id"),
                        (("config",), "expected"), (("policy", "frob"), "expected")):
         run(t, gw, *args, status=USAGE, err=[part])
-    run(t, gw, "--help", out=["usage:", "Exit status"])
+    text = run(t, gw, "--help", out=["usage:", "Exit status"])
     run(t, gw, "--version", out=["sallyport"])
+    run(t, gw, "-V", out=["sallyport"])
+    # What the help names is taken, and wants a value where it shows one.
+    own = {"--coverage", "--bench", "--tap", "--junit", "--seed", "--only", "--header", "--eml"}    # of policy test and explain
+    alone = {"--json", "--csv", "--check", "--dry-run"}
+    named = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text)) - own
+    t.check(len(named) > 25, f"options: {named}")
+    words = [w for name in sorted(named) for w in ([name] if name in alone else [name, "7"])]
+    run(t, gw, *words, "--version", out=["sallyport"])
+    run(t, gw, *words, status=USAGE, err=["usage"])     # no word is left for a command
+    for args in (("--limit", "x"), ("--port", "65536"), ("--port", "0")):
+        run(t, gw, *args, "status", status=USAGE, err=[args[0]])
     t.eq(gw.run("-c", "/nonexistent/gateway.lua", "status").returncode, USAGE, "no configuration")
     gw.stop()
     for args in (("status",), ("metrics",), ("queue", "list"), ("queue", "retry", "--to", "*", "--reason", "x"),

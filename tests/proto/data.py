@@ -320,6 +320,87 @@ def https_servers(t):
     gw.stop(timeout=15)
 
 
+RECORDED = """
+local crm, people = gw.sql "crm", gw.table "people"
+gw.on("mail", function(session, message)
+  local row, err = crm:row("select dept from people where addr = ?1", message.from)
+  if message.from.localpart == "odd" then row, err = crm:query "select nothing from people" end
+  if err then return gw.defer { text = err.kind } end
+  local same = people:get(message.from)
+  if not row then return gw.reject { text = "nobody" } end
+  message:tag("dept." .. row.dept .. "." .. same.dept)
+end, { name = "crm" })
+gw.on("rcpt", function(session, message, rcpt)
+  local late = rcpt.localpart == "wait"
+  local a, err = gw.http { method = "POST", url = "https://cmdb.acme.example:%d/api/" .. rcpt.localpart, body = "x",
+                           timeout = late and "300ms" or "10s" }
+  if err then return gw.defer { text = err.kind } end
+  if a.status ~= 200 then return gw.reject { text = "not there" } end
+  message:tag("octets." .. #a.body)
+end, { name = "cmdb" })
+"""
+
+
+@case.register("what-was-asked-again-from-the-journal")
+def asked_again(t):
+    """Answers of databases, tables of SQLite and HTTPS servers come from the journal when its calls are made again, whatever
+    would be the answer now; a policy that asks something else is told of."""
+    t.lab({"acme.example": Zone("cmdb A 127.0.8.50\n")})
+    web = Web(t, t.certs.issue("cmdb.acme.example"))
+    fill(t.path("gw0"), "data/people.db", [("ann@client.example", "lab"), ("bob@client.example", "ops")])
+    policy = RECORDED % web.port
+    over = {"log": {"journal": "journal.jsonl"}, "policy": {"network": {"http": [f"https://cmdb.acme.example:{web.port}/api/"]}},
+            "tables": {"people": {"sqlite": "data/people.db", "query": "select dept from people where addr = ?1"}},
+            "databases": {"crm": {"file": "data/people.db"}}}
+    gw = t.gateway(policy=policy, over=over)
+    for at, want in (("ann", 250), ("bob", 250), ("eve", 550), ("odd", 450)):
+        c = t.client(gw)
+        c.ehlo()
+        reply = c.mail(f"{at}@client.example")
+        t.eq(reply.code // 100, want // 100, f"{at}: {reply.text}")
+        if want == 250:
+            replies = [c.cmd(f"RCPT TO:<{to}@gw.example>").text for to in ("big", "none", "wait")]
+            t.check(replies[1].endswith("not there") and replies[2].endswith("timeout"), f"replies: {replies}")
+        c.quit()
+    gw.stop()
+    web.stop()
+    fill(gw.dir, "data/people.db", [("ann@client.example", "sold"), ("eve@client.example", "sold")])
+
+    def simulate(name, *changes):
+        text = policy
+        for old, new in changes:
+            t.check(old in text, f"{old} is in the policy")
+            text = text.replace(old, new)
+        with open(os.path.join(gw.dir, "policy.lua"), "w", encoding="utf-8") as f:
+            f.write(policy)
+        other = os.path.join(gw.dir, "other.lua")
+        with open(other, "w", encoding="utf-8") as f:
+            f.write(text)
+        with open(gw.conf_path, encoding="utf-8") as f:
+            conf = f.read()
+        t.check('"policy.lua"' in conf, "the configuration names the policy")
+        with open(os.path.join(gw.dir, "other-gateway.lua"), "w", encoding="utf-8") as f:
+            f.write(conf.replace('"policy.lua"', '"other.lua"'))
+        done = gw.run("policy", "simulate", "--journal", "journal.jsonl", "--against", "other-gateway.lua", "--json")
+        t.check(done.stdout, f"{name}: {done.stderr}")
+        return done.returncode, json.loads(done.stdout)
+
+    rc, report = simulate("itself")
+    t.eq((rc, report["changed"], report["unknown"], report["unreproduced"]), (0, 0, [], 0), f"itself: {report}")
+    rc, report = simulate("verdict", ('text = "not there"', 'text = "gone"'), ('"dept."', '"of."'))
+    t.eq(sorted((g["handler"], c["what"], c["count"]) for g in report["groups"] for c in g["changes"]),
+         [("cmdb", "verdict", 2), ("crm", "tags", 1), ("crm", "tags", 1)], f"another use of the same answers: {report}")
+    t.has(json.dumps(report["groups"]), "of.lab.lab", "an answer of the time of the record")
+    rc, report = simulate("statement", ("select dept from people where addr", "select dept, 1 from people where addr"))
+    t.eq({(u["handler"], u["side"], u["what"][:38], u["count"]) for u in report["unknown"]},
+         {("crm", "against", "sql gw.sql crm select dept, 1 from peo", 4)}, "another statement")
+    rc, report = simulate("address", ('/api/" .. rcpt.localpart, body = "x"', '/api/v2/" .. rcpt.localpart, body = "x"'))
+    t.eq({(u["handler"], u["side"], u["what"][:10]) for u in report["unknown"]}, {("cmdb", "against", "http POST ")}, "another URL")
+    rc, report = simulate("body", ('body = "x"', 'body = "y"'))
+    t.eq({(u["handler"], u["count"]) for u in report["unknown"]}, {("cmdb", 2)},
+         "the same URL, and something else is sent: after the first no call about the message is compared")
+
+
 # ---- Limits ----
 
 RATES = """

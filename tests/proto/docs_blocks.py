@@ -339,7 +339,7 @@ def check_operations():
     same("limits", {n for n in named if n.startswith(("limits.", "delivery."))},
          {n for n in settings if n.startswith(("limits.", "delivery."))} - NO_LIMITS, "doc/operations.md")
     same("metrics", set(re.findall(r"`(?:sallyport)?(_\w+)", section(text, "14. Monitoring"))),
-         set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c") + read("src/gateway/generations.c"))),
+         set(re.findall(r'"sallyport(_\w+)",', read("src/gateway/daemon.c") + read("src/gateway/generations_show.c"))),
          "doc/operations.md")
 
 

@@ -113,6 +113,47 @@ def activate(t):
     t.eq(generations(gw)[-1]["number"], 6, "what reload made")
 
 
+TESTS = """
+gw.test.it("says who", function()
+  local session = gw.test.env():session { listener = "inbound", ip = "127.0.0.1" }
+  gw.test.match(session:say("MAIL FROM:<who@client.example>").text, "this is two")
+end)
+"""
+
+
+def with_tests(gw, name, policy, tests, over=None):
+    path = bundle(gw, name, policy, over)
+    os.makedirs(os.path.join(path, "tests"), exist_ok=True)
+    if tests:
+        with open(os.path.join(path, "tests", "who_test.lua"), "w", encoding="utf-8") as f:
+            f.write(tests)
+    return path
+
+
+@case.register("load-after-tests", "X-74")
+def after_tests(t):
+    """policy.test_on_load: tests of the directory first, and nothing is loaded when one fails or there is none. Without
+    it, load says how to run them."""
+    gw = t.gateway(policy=says("one"))
+    wanted = {"policy": {"test_on_load": True}}
+    path = with_tests(gw, "unasked", says("three"), TESTS)
+    done = gw.run("policy", "load", path)
+    t.eq(done.returncode, 0, done.stderr)
+    t.has(done.stdout, f"its tests were not run; to run them: sallyport policy test {path}\n", "load")
+    t.lacks(done.stderr, "passed", "and they were not")
+    t.lacks(gw.run("policy", "load", bundle(gw, "bare", says("four"))).stdout, "tests", "there is none")
+    ask(t, gw, "discard", "2")
+    ask(t, gw, "discard", "3")
+    loaded = [g["number"] for g in generations(gw)]
+    refused(t, gw, "policy.test_on_load wants tests that pass", "load", with_tests(gw, "fails", says("three"), TESTS, wanted))
+    refused(t, gw, "there is no", "load", with_tests(gw, "none", says("two"), None, wanted))
+    t.eq([g["number"] for g in generations(gw)], loaded, "nothing was loaded")
+    path = with_tests(gw, "passes", says("two"), TESTS, wanted)
+    done = gw.run("policy", "load", path, "--json")
+    t.eq((done.returncode, json.loads(done.stdout)["state"]), (0, "checked"), done.stderr)
+    t.has(done.stderr, "1 test, 1 passed, 0 failed", "what they print")
+
+
 @case.register("load-of-a-wrong-one", "X-74", "F-17", "F-21")
 def wrong_one(t):
     """Whatever is wrong with it, also in one worker's init alone, it is refused with the reason, and

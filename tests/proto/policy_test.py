@@ -1,6 +1,7 @@
 """`sallyport policy test`: bundles that pass, that fail, and that forget what the world is like."""
 
 import os
+import sqlite3
 import subprocess
 import xml.etree.ElementTree as ET
 
@@ -244,6 +245,131 @@ def formats(t):
     t.eq((root.get("tests"), root.get("failures")), ("3", "0"), "JUnit")
     done = run(where, "--coverage", "--only", "portal")
     t.has(done.stdout, "1 test, 1 passed", "one of them")
+
+
+SQL_POLICY = """
+local crm, own, people = gw.sql "crm", gw.sql "own", gw.table "people"
+gw.on("rcpt", function(session, message, rcpt)
+  local row, err = crm:row([[select status, since from customers
+                              where domain = ?1]], rcpt.domain)
+  if err then return gw.defer { text = err.kind } end
+  if row and row.status == "closed" then return gw.reject { text = "closed since " .. tostring(row.since) } end
+  local n = #own:query "select name from people"
+  local person = people:get(message.from)
+  message:tag("own." .. n .. (person and "." .. person.dept or ""))
+  if rcpt.localpart == "all" then
+    local rows, wrong = crm:query("select name from customers where age > ?1", 40)
+    if wrong then return gw.reject { text = wrong.text } end
+    for _, row in ipairs(rows) do message:tag("of." .. row.name) end
+  end
+  if rcpt.localpart == "ours" then
+    return gw.reject { text = own:row("select name from people where name = ?1", "eve").name }
+  end
+end, { name = "rcpt.crm" })
+gw.rule { name = "free", at = "message", when = gw.match.header("X-Free", "*"), act = gw.action.tag "free" }
+"""
+SQL_TESTS = """
+local t = gw.test
+local STATUS = "select status, since from customers where domain = ?1"
+local function send(env, to)
+  return env:session { listener = "relay", ip = "10.1.2.3" }
+    :send { from = "ann@acme.example", to = to, headers = { ["X-Free"] = "yes" } }
+end
+
+t.describe("what databases say", function()
+  t.it("is what a test says", function()
+    local env = t.env()
+    env.sql:answer("crm", STATUS, { { status = "open" } }, { columns = { "since" } })
+       :answer("crm", STATUS, { { status = "closed", since = 2019 } }, { values = { "bad.example" } })
+       :answer("crm", "select name from customers where age > ?1", { { name = "a" }, { name = "b" } }, { values = { 40 } })
+       :answer("people", "select dept from people where addr = ?1", { { dept = "lab" } }, { values = { "ann@acme.example" } })
+    t.eq(send(env, "bob@x.example").tags, { "own.2.lab", "free" })
+    t.eq(send(env, "bob@bad.example").reply.text, "closed since 2019")
+    t.eq(send(env, "all@x.example").tags, { "own.2.lab", "of.a", "of.b", "free" })
+    local asked = env.sql:requests()
+    t.eq({ asked[1].database, asked[1].values, asked[2].database, asked[3].database },
+         { "crm", { "x.example" }, "own", "people" })
+    env.sql:fail("crm", STATUS, "timeout")
+    t.eq(send(env, "bob@x.example").reply.text, "timeout")
+    t.eq(send(env, "bob@bad.example").reply.text, "closed since 2019")
+  end)
+
+  t.it("goes before what is in a file of the bundle", function()
+    local env = t.env()
+    env.sql:answer("crm", STATUS, {}):answer("people", "select dept from people where addr = ?1", {})
+    t.eq(send(env, "ours@x.example").reply.text, "eve")
+    env.sql:answer("own", "select name from people where name = ?1", { { name = "mallory" } })
+    t.eq(send(env, "ours@x.example").reply.text, "mallory")
+  end)
+
+  t.it("has its limits, too", function()
+    local env = t.env { config = { databases = { crm = { file = "/nonexistent/crm.db", max_rows = 2 } } } }
+    env.sql:answer("crm", STATUS, {}):answer("people", "select dept from people where addr = ?1", {})
+    env.sql:answer("crm", "select name from customers where age > ?1", { { name = "a" }, { name = "b" }, { name = "c" } })
+    t.match(send(env, "all@x.example").reply.text, "more than 2 rows")
+    t.raises(function() env.sql:answer("crn", STATUS, {}) end, 'no database "crn"')
+    t.raises(function() env.sql:answer("crm", STATUS, { 1 }) end, "a row is a table")
+  end)
+end)
+"""
+FORGOTTEN = """
+local t = gw.test
+t.it("forgets the database", function()
+  t.env():session { listener = "relay", ip = "10.1.2.3" }:send { from = "ann@acme.example", to = "bob@x.example" }
+end)
+"""
+
+
+def data_bundle(t, name, **tests):
+    """With a database of its own, and two that are elsewhere and not there."""
+    where = bundle(t, name, **tests)
+    db = sqlite3.connect(os.path.join(where, "own.db"))
+    db.executescript("create table people (name text); insert into people values ('eve'), ('adam')")
+    db.commit()
+    db.close()
+    with open(os.path.join(where, "policy.lua"), "w", encoding="utf-8") as f:
+        f.write(SQL_POLICY)
+    with open(os.path.join(where, "gateway.lua"), "w", encoding="utf-8") as f:
+        f.write(GATEWAY.replace("  policy    =", """  databases = { crm = { file = "/nonexistent/crm.db" }, own = { file = "own.db" } },
+  tables    = { people = { sqlite = "/nonexistent/people.db", query = "select dept from people where addr = ?1" } },
+  policy    ="""))
+    return where
+
+
+@case.register("databases-in-tests")
+def databases(t):
+    """A test says what databases answer; the bundle's own are read, others never, and a question that nobody
+    described fails the test."""
+    done = run(data_bundle(t, "sql", says=SQL_TESTS))
+    t.eq(done.returncode, 0, done.stdout + done.stderr)
+    t.has(done.stdout, "3 tests, 3 passed", "all")
+    done = run(data_bundle(t, "nosql", forgets=FORGOTTEN))
+    t.eq(done.returncode, 1, done.stdout + done.stderr)
+    t.has(done.stdout, 'SQL: crm was asked and nothing is said of it; say it with env.sql:answer("crm", [[select status, since from '
+          'customers where domain = ?1]], { { column = value } })', "what is missing")
+
+
+@case.register("what-handlers-cost")
+def bench(t):
+    """--bench: each handler with its calls in a round, time, instructions counted one by one, memory."""
+    done = run(data_bundle(t, "cost", says=SQL_TESTS), "--bench=3", "--only", "a test says", "--coverage")
+    t.eq(done.returncode, 0, done.stdout + done.stderr)
+    rows = {r[2]: r[3:] for r in (line.split() for line in done.stdout.splitlines() if line.startswith("bench "))}
+    t.eq(rows["rcpt.crm"][:2], ["handler", "5"], f"calls: {done.stdout}")
+    t.eq(rows["free"][:2], ["rule", "2"], "calls of a rule past its matcher")
+    mean, least, instructions, octets = map(float, rows["rcpt.crm"][2:])
+    t.check(0 < least <= mean < 50000, f"times {least} {mean}")
+    t.check(20 < instructions < 1000, f"instructions {instructions}")
+    t.check(octets > 100, f"memory {octets}")
+    t.eq(rows["free"][4], "0", "a rule runs no Lua")
+    t.has(done.stdout, "1 test, 1 passed", "the results are those of one round")
+    t.eq(done.stdout.count("coverage  own"), 0, "coverage")
+    again = run(os.path.dirname(t.path("cost/x")), "--bench=1", "--tap", "--only", "a test says").stdout
+    rows = [line.split() for line in again.splitlines() if line.startswith("# bench ") and "rcpt.crm" in line]
+    t.eq(float(rows[0][8]), instructions, "instructions are the same each time")
+    done = run(data_bundle(t, "none", forgets=FORGOTTEN), "--bench")
+    t.eq((done.returncode, "bench" in done.stdout), (1, False), "tests that fail are not measured")
+    t.has(done.stderr, "nothing is measured where tests fail", "and that is said")
 
 
 def ask(where, command, *args, text=""):

@@ -3,6 +3,7 @@ meet an attempt under way, policies that ask for the same thing for ever."""
 
 import datetime
 import os
+import re
 import shutil
 
 import case
@@ -38,6 +39,13 @@ def send_plain(gw, to="b@good.example", listener="relay"):
     case.send(gw.port(listener), SENDER, [to], CONTENT)
 
 
+def relaxed(gw):
+    """{grant: uses}, without those that were never used."""
+    text = gw.run("metrics").stdout
+    uses = {name: int(n) for name, n in re.findall(r'^gw_relax_total{grant="(.*?)"} (\d+)$', text, re.M)}
+    return {name: n for name, n in uses.items() if n}
+
+
 def apart(t, lines, least):
     """Each of these log lines is at least so many seconds behind the one before."""
     times = [datetime.datetime.fromisoformat(x.split(" ")[0].replace("Z", "+00:00")) for x in lines]
@@ -70,6 +78,13 @@ def refused_then_relaxed(t):
     t.has(gw.wait_log("message delivered.*to=b@good.example")[0], "relaxed=all", "the log")
     gw.wait_queue_empty()
     t.eq((len(hop.sessions), len(hop.messages)), (1, 1), "sessions and messages")
+    t.eq(relaxed(gw), {"all": 1}, "uses of grants in the metrics")
+    send_tagged(t, gw)
+    hop.wait_messages(2)
+    send_plain(gw)
+    hop.wait_messages(3)
+    gw.wait_queue_empty()
+    t.eq(relaxed(gw), {"all": 2}, "another one, and mail that needs none")
 
 
 @case.register("parameter-refused-while-the-policy-thinks", "I2", "R-46", "R-50", "R-52")

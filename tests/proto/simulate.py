@@ -86,9 +86,9 @@ def lines(gw, name="log/journal.jsonl"):
         return [json.loads(x) for x in f]
 
 
-def bundle(t, gw, name, *changes):
+def bundle(t, gw, name, *changes, below=None):
     """A directory with the gateway's configuration and a changed policy."""
-    folder = t.path(name)
+    folder = os.path.join(below, name) if below else t.path(name)
     os.makedirs(folder, exist_ok=True)
     policy = POLICY
     for old, new in changes:
@@ -193,6 +193,40 @@ def changed(t):
     rc, report = simulate(gw, broken)
     t.eq([c[2][:13] for c in changes(report)["floor"]], ["defer (error)"], "an error defers, which is no less")
     t.eq(rc, 1, "exit status")
+
+
+@case.register("journal-through-generations", "X-74")
+def generations(t):
+    """Generations that the running gateway knows, by number or name: what it has in memory, whatever has become of the
+    files meanwhile; and what is said where there is no such generation, or no gateway."""
+    gw = scene(t)
+    traffic(t, gw)
+    gw.wait_for(lambda: len([r for r in lines(gw) if r["k"] == "end"]) >= 12, what="all sessions in the journal")
+    folder = bundle(t, gw, "next", ('m.subject_word "[secure]"', 'm.subject_word "[top secure]"'), below=gw.dir)
+    with open(os.path.join(folder, "policy.lua"), "ab") as f:
+        f.write(b"-- \xfcberall\n")
+    loaded = json.loads(gw.run("policy", "load", folder, "--json").stdout)
+    t.eq(loaded["number"], 2, "number")
+    for name in (os.path.join(folder, "policy.lua"), os.path.join(gw.dir, "policy.lua")):
+        with open(name, "w", encoding="utf-8") as f:
+            f.write("nonsense(")
+    rc, report = simulate(gw, "2", "--with", "1")
+    t.eq((rc, sorted(changes(report))), (4, ["hop", "tag.subject"]), f"what the second would do: {report}")
+    t.eq((report["against"], report["unreproduced"]), (loaded["id"], 0), "names")
+    rc, report = simulate(gw, loaded["id"][:8], "--with", loaded["id"])
+    t.eq((rc, report["changed"]), (0, 0), "against itself, by name")
+    rc, text = simulate(gw, "99", "--with", "1")
+    t.eq(rc, 2, "no such generation")
+    t.has(text, '"99" is neither a directory here nor a generation that the daemon has in memory', "and why")
+    t.has(text, "there is no generation 99", "what the daemon says")
+    rc, text = simulate(gw, "./99", "--with", "1")
+    t.eq((rc, "neither" in text), (2, False), "a path is one")
+    rc, text = simulate(gw, "2")
+    t.eq(rc, 2, "the configured one has a file that makes no sense")
+    gw.stop()
+    rc, text = simulate(gw, "2", "--with", "1")
+    t.eq(rc, 3, "nobody to ask")
+    t.has(text, "is sallyportd running?", "and that")
 
 
 @case.register("journal-file", "X-55", "F-19")

@@ -1,8 +1,14 @@
 #include "unit.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct escape_case {
 	const char *name, *in;
@@ -233,6 +239,65 @@ START_TEST(log_lines)
 }
 END_TEST
 
+/* Sum of the numbers behind `phrase` in a file. */
+static unsigned
+said_in(const char *path, const char *phrase)
+{
+	FILE *f = fopen(path, "r");
+	char line[1000], *at;
+	unsigned n = 0;
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if ((at = strstr(line, phrase)) != NULL)
+			n += (unsigned)strtoul(at + strlen(phrase), NULL, 10);
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+/* Nobody reads the journal: what does not fit in memory is dropped and counted, and whoever writes never waits. */
+START_TEST(journal_drops)
+{
+	enum { SENT = 60, OCTETS = 1 << 20 };
+	char dir[] = "/tmp/test-journal-XXXXXX", fifo[100], file[100], *line = xmalloc(OCTETS), *got = xmalloc(OCTETS);
+	struct pollfd p = { .events = POLLIN };
+	unsigned came = 0, dropped = 0;
+	struct err err;
+
+	ck_assert(mkdtemp(dir) != NULL);
+	snprintf(fifo, sizeof fifo, "%s/journal", dir);
+	snprintf(file, sizeof file, "%s/log", dir);
+	ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+	p.fd = open(fifo, O_RDONLY | O_NONBLOCK);
+	ck_assert_int_eq(log_open(&(struct log_conf){ .file = file, .journal = fifo, .level = LOG_LEVEL_INFO }, &err), 0);
+	ck_assert_int_eq(log_start(), 0);
+	memset(line, 'x', OCTETS);
+	for (int i = 0; i < SENT; i++)
+		log_journal(line, OCTETS - 1);
+	for (int i = 0; i < 300 && came + dropped < SENT; i++) {
+		ssize_t n = poll(&p, 1, 100) == 1 ? read(p.fd, got, OCTETS) : 0;
+
+		for (ssize_t k = 0; k < n; k++)
+			came += got[k] == '\n';
+		if (n > 0)
+			i = 0;
+		else
+			dropped = said_in(file, "journal lines dropped lines=");
+	}
+	ck_assert_uint_eq(came + dropped, SENT);
+	ck_assert_uint_ge(dropped, SENT - 35);
+	ck_assert_uint_ge(came, 30);
+	ck_assert_uint_eq(said_in(file, "log lines dropped lines="), 0);
+	log_stop();
+	close(p.fd);
+	unlink(fifo);
+	unlink(file);
+	rmdir(dir);
+	free(line);
+	free(got);
+}
+END_TEST
+
 START_TEST(dates)
 {
 	char out[64];
@@ -255,5 +320,6 @@ UNIT_MAIN("base",
 	tcase_add_test(tc, mailbox_keeps_order);
 	tcase_add_test(tc, log_lines);
 	tcase_add_test(tc, log_flood);
+	tcase_add_test(tc, journal_drops);
 	tcase_add_test(tc, dates);
 )

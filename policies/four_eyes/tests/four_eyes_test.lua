@@ -32,6 +32,17 @@ t.describe("four_eyes", function()
     t.eq(#other.transcript, 0)
   end)
 
+  t.it("notes what became of it after the release", function()
+    local e = env()
+    local call = { message = { from = "ann@acme.example", to = "bob@press.example", tags = { "other" } },
+      rcpt = "bob@press.example", result = { kind = "delivered" } }
+    e:call("result", call)
+    t.notrace(e, { handler = "four_eyes.note" })
+    call.message.tags = { "four-eyes" }
+    t.eq(e:call("result", call), nil)
+    t.trace(e, { hook = "result", handler = "four_eyes.note", verdict = "nil" })
+  end)
+
   t.it("lets those write who may", function()
     local e, press = env()
     send(e, "ann@pr.acme.example", "bob@press.example")

@@ -61,6 +61,22 @@ t.describe("hipaa", function()
     t.nomatch(notice.text, "4711")
   end)
 
+  t.it("says that it waits, and not what", function()
+    local e = env()
+    e.dns:mx("clinic.example", { { 10, "mx.clinic.example" } })
+    e:peer("mx.clinic.example", { refuses = true })
+    e:peer("mail.acme.example")
+    send(e, "bob@clinic.example")
+    e:run_queue()
+    e:advance("12h")
+    e:run_queue()
+    t.trace(e, { hook = "dsn", handler = "hipaa.dsn" })
+    local notice = e:notices()[1]
+    t.eq(notice.action, "delayed")
+    t.nomatch(notice.text, "diagnosis")
+    t.nomatch(notice.text, "4711")
+  end)
+
   t.it("sends to known domains through the portal at once", function()
     local e = env { portal = "portal", portal_domains = { "fax.clinic.example" } }
     local way = portal(e)
