@@ -86,6 +86,17 @@ if tlsa and tlsa.secure then
   message:tag("dane")
 end]])
 
+func "gw.audit" { "Adds a row of the policy's own to the evidence: chained to the rows before, on disk when the call returns, never changed.",
+  group = "store", contexts = "handlers", yields = true,
+  args = { { "text", "string", "One line, at most 500 octets." }, { "fields?", "table", "Values for JSON, at most 1024 octets of it." } },
+  returns = { { "done", "true?" }, { "error", "gw.Error" } }, errors = "limit, servfail; raises with more than 8 rows in one call of a handler",
+  more = "The row has the `event` `policy`, the message, recipient and sender at hand, the handler and the generation. After `servfail` it may be there all the same.",
+  example = at("message", [[
+if message:has_tag("four-eyes") then
+  local done, err = gw.audit("held for a second look", { size = message.size })
+  if not done then return gw.defer { text = "Not now" } end
+end]]) }
+
 func "gw.kv" { "A store of values that all workers share; it survives restarts and reloads.", group = "store", contexts = "everywhere",
   args = { { "name", "string", "1 to 63 letters a-z, digits, `_`, `-` and dots." } }, returns = { { "kv", "gw.Kv" } },
   example = file [[

@@ -28,6 +28,7 @@ dist_reference_DATA = \
 	doc/reference/object-sql.md \
 	doc/reference/object-rate.md \
 	doc/reference/object-counter.md \
+	doc/reference/object-metric.md \
 	doc/reference/object-cache.md \
 	doc/reference/object-session.md \
 	doc/reference/object-session-listener.md \

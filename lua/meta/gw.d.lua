@@ -98,6 +98,23 @@ local GwCounter = {}
 ---@return integer sum
 function GwCounter:add(n) end
 
+---A metric. It begins anew with a restart, not with a reload.
+---@class gw.Metric
+---@field name string With `gw_policy_` in front.
+---@field kind "counter"|"gauge"
+local GwMetric = {}
+
+---Adds n, and returns the value. A counter only grows.
+---@param n? number 1
+---@param labels? table A value for each label; the first 64 octets count.
+---@return number value
+function GwMetric:add(n, labels) end
+
+---Sets a gauge.
+---@param value number
+---@param labels? table
+function GwMetric:set(value, labels) end
+
 ---A cache. `#` is the number of its entries.
 ---@class gw.Cache
 ---@field name string
@@ -513,6 +530,14 @@ local Result = {}
 ---@field copy_to gw.Address|nil|string|gw.Address Who gets a copy. May be written.
 local Bounce = {}
 
+---A part of its own, behind those of the report. Not with REQUIRETLS mail.
+---@param name string Of a file, without a path; at most 120 octets.
+---@param type string `"text/csv"`, without parameters.
+---@param data string All of them together: 256 KiB, and 8.
+---@return true? attached
+---@return string? why Why it is left out.
+function Bounce:attach(name, type, data) end
+
 ---A line in the log, with the ids of session and message.
 ---@param text string
 function Bounce:note(text) end
@@ -520,6 +545,10 @@ function Bounce:note(text) end
 ---Host names that are hidden: `"*.corp.example"`.
 ---@param pattern string
 function Bounce:redact_host(pattern) end
+
+---Hides what a pattern of Lua finds, in what was said about the recipients and in the fields of the original that come back.
+---@param what string|fun(text: string, what: string): string? A pattern; or a function that gets a text and `"diagnostic"` or the field's name, and returns what stands there instead, nil: nothing changes. It may not wait.
+function Bounce:redact_text(what) end
 
 ---A recipient of a notice.
 ---@class gw.BounceRcpt
@@ -1487,6 +1516,13 @@ function gw.dns.ptr(name, opts) end
 ---@return gw.Error? error
 function gw.dns.tlsa(name, opts) end
 
+---Adds a row of the policy's own to the evidence: chained to the rows before, on disk when the call returns, never changed.
+---@param text string One line, at most 500 octets.
+---@param fields? table Values for JSON, at most 1024 octets of it.
+---@return true? done
+---@return gw.Error? error
+function gw.audit(text, fields) end
+
 ---A store of values that all workers share; it survives restarts and reloads.
 ---@param name string 1 to 63 letters a-z, digits, `_`, `-` and dots.
 ---@return gw.Kv kv
@@ -1525,6 +1561,11 @@ function gw.rate(opts) end
 ---@param name string
 ---@return gw.Counter counter
 function gw.counter(name) end
+
+---A counter or a gauge of the node with labels, on the page of metrics as `gw_policy_<name>`.
+---@param opts { name: string, kind?: "counter"|"gauge", help?: string, labels?: string[], series?: integer }
+---@return gw.Metric metric
+function gw.metric(opts) end
 
 ---Values that a worker keeps; a reload keeps them if name and schema are the same.
 ---@param opts { name: string, schema?: string|integer, capacity?: integer, ttl?: gw.Duration }

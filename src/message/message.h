@@ -120,6 +120,12 @@ struct dsn_rcpt {
 /* NOTIFY as given (msg.h): does the sender want to hear this? Without it: failures and delays (row 57,
  * RFC 3461 4.1). */
 bool dsn_is_wanted(unsigned notify, enum dsn_action about);
+/* What a hook added to a notice as a part of its own. */
+struct dsn_attachment {
+	char *name, *type;		/* UTF-8 without controls; "text/plain" */
+	char *data;
+	size_t n;
+};
 /* What a bounce or dsn hook may change, with built-in values before it runs. */
 struct dsn_words {
 	char *from_header, *subject, *language, *template_name, *text, *html, *footer;
@@ -131,8 +137,16 @@ struct dsn_words {
 	size_t nredact_host_patterns;
 	enum { DSN_AS_CONFIGURED, DSN_WITH_REQUIRETLS, DSN_REDACTED } protect;
 	char *copy_to;
+	/* What is shown instead: of what was said about each recipient (dsn_said), and of each field
+	 * of the original's header, decoded. NULL, or a NULL in it: as it is. */
+	char **said, **fields;
+	size_t nsaid, nfields;
+	struct dsn_attachment *attached;	/* none goes with REQUIRETLS */
+	size_t nattached;
 };
 void dsn_words_fini(struct dsn_words *w);
+/* What is shown of the reply for rcpts[i], or of our own words without their type; NULL: nothing. */
+const char *dsn_said(const struct dsn_words *w, const struct dsn_rcpt *rcpts, size_t i);
 struct dsn_request {
 	const struct msg *msg;
 	const struct dsn_rcpt *rcpts;

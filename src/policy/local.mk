@@ -2,6 +2,7 @@
 libsallyport_a_SOURCES += \
 	src/policy/policy.h src/policy/policy_int.h \
 	src/policy/await.c \
+	src/policy/await_audit.c \
 	src/policy/await_dns.c \
 	src/policy/await_group.c src/policy/await_group.h \
 	src/policy/await_http.c \
@@ -112,6 +113,7 @@ tests_bench_bench_policy_LDADD = libsallyport.a $(DEPS_LIBS)
 # objects
 libsallyport_a_SOURCES += \
 	src/policy/lua_match.c \
+	src/policy/lua_metric.c \
 	src/policy/matcher.c src/policy/matcher.h src/policy/matcher_int.h \
 	src/policy/matcher_eval.c \
 	src/policy/names.c src/policy/names.h \
@@ -121,6 +123,7 @@ libsallyport_a_SOURCES += \
 	src/policy/obj_hop.c \
 	src/policy/obj_message.c src/policy/obj_message.h \
 	src/policy/obj_message_edit.c \
+	src/policy/obj_notice.c \
 	src/policy/obj_parts.c \
 	src/policy/obj_rcpt.c \
 	src/policy/obj_report.c \

@@ -269,7 +269,7 @@ static const struct {
 } later[] = {
 	{ "tlsrpt", "TLS reports are" },
 	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
-	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
+	{ "mime", "MIME parsing is" },
 };
 
 /* What the modules of lua/ will replace. */

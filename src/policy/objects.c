@@ -287,6 +287,7 @@ policy_objects_register(lua_State *L)
 	obj_address_register(L);
 	obj_set_register(L);
 	obj_parts_register(L);
+	obj_notice_register(L);
 }
 
 /* ---- The arguments of the hooks ---- */

@@ -83,6 +83,11 @@ void obj_set_register(lua_State *L);	/* gw.set */
 const char *obj_set_member(const struct obj *o, size_t i);
 /* The bits of a duties view; *with_sources false when only bits are known. */
 duty_mask obj_duties_mask(const struct obj *o, bool *with_sources);
+/* The notice is about mail that owes REQUIRETLS. */
+bool obj_bounce_is_tagged(const struct obj *o);
+int bounce_redact_text(lua_State *L);	/* obj_notice.c */
+int bounce_attach(lua_State *L);
+void obj_notice_register(lua_State *L);
 /* What a bounce's recipients and redact set are. */
 const char *obj_redact_member(const struct obj *o, size_t i);
 

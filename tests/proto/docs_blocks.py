@@ -185,7 +185,7 @@ def check_together(work, docs):
                 report(False, b.name, "a block of the reference is one of lua policy, fragment HOOK")
             files.append(f"{page}-{b.line}.lua")
             own = f"p{len(files)}."
-            write(directory, files[-1], re.sub(r'\b(name\s*=\s*|gw\.schema\.options\()"', lambda m: m.group(0) + own, text))
+            write(directory, files[-1], re.sub(r'(?<!gw\.metric \{ )\b(name\s*=\s*|gw\.schema\.options\()"', lambda m: m.group(0) + own, text))
     surround(directory)
     loads = ", ".join(f'"{name}"' for name in files)
     write(directory, "gateway.lua", CONFIG.replace('load = "policy.lua"', f"load = {{ {loads} }}"))

@@ -209,6 +209,17 @@ static const struct body_case {
 	  "eq(#bounce.redact, 2) bounce.redact = {} eq(#bounce.redact, 0) eq(bounce.protect, nil)\n"
 	  "bounce.copy_to = 'help@acme.example' eq(bounce.copy_to.text, 'help@acme.example')\n"
 	  "bounce:redact_host '*.corp.example' bounce:note 'n'" },
+	{ "bounce, redacted", HOOK_BOUNCE,
+	  "local seen = {} bounce:redact_text(function(text, what) seen[#seen + 1] = what .. '=' .. text end)\n"
+	  "eq(seen[1], 'diagnostic=no REQUIRETLS') eq(seen[2], 'diagnostic=550 5.1.1 no such user')\n"
+	  "eq(seen[4], 'From=\"Ann, of Acme\" <Ann@ACME.example>') eq(#seen, 9)\n"
+	  "bounce:redact_text('such%s') bounce:redact_text('^[Nn]o ') bounce:redact_text('%d*')\n"
+	  "bounce:redact_text(function(text, what) if what == 'Subject' then return 'x' end end)\n"
+	  "seen = {} bounce:redact_text(function(text, what) seen[what] = text seen[#seen + 1] = text end)\n"
+	  "eq(seen[1], '(hidden)REQUIRETLS') eq(seen[2], '(hidden) (hidden).(hidden).(hidden) no (hidden)user')\n"
+	  "eq(seen.Subject, 'x') eq(bounce.recipients[2].diagnostic, '550 5.1.1 no such user')" },
+	{ "bounce, attached", HOOK_BOUNCE,
+	  "eq(bounce:attach('a.txt', 'text/plain', 'x\\0y'), true) eq(bounce:attach('\\u{e4}', 'a/b', ''), true)" },
 	{ "dsn", HOOK_DSN, "eq(report.kind, 'failed') report.subject = 'x' eq(report.subject, 'x')" },
 	{ "tlsrpt", HOOK_TLSRPT, "eq(domain.name, 'clinic.example') eq(day, '2026-11-29')" },
 	{ "auth", HOOK_AUTH, "eq(cred.mech, 'PLAIN') eq(cred.id, 'ann') eq(cred.authzid, nil)\n"
@@ -314,8 +325,33 @@ static const struct error_case {
 	{ "dkim", HOOK_MESSAGE, "return message:dkim_sign {}", "not available in this version" },
 	{ "body_mode", HOOK_MESSAGE, "message.body_mode = 'inspect'", "is set at hook header, not at message" },
 	{ "body_mode", HOOK_HEADER, "message.body_mode = 'all'", "invalid option" },
-	{ "attach", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "not available in this version" },
-	{ "redact_text", HOOK_BOUNCE, "bounce:redact_text('x')", "not available in this version" },
+	{ "attach: type", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "text/csv" },
+	{ "attach: type with a parameter", HOOK_BOUNCE, "bounce:attach('a', 'text/plain; a=b', 'c')", "text/csv" },
+	{ "attach: type with CR LF", HOOK_BOUNCE, "bounce:attach('a', 'text/plain\\r\\nX: y', 'c')", "text/csv" },
+	{ "attach: type with NUL", HOOK_BOUNCE, "bounce:attach('a', 'text/plain\\0', 'c')", "text/csv" },
+	{ "attach: message", HOOK_BOUNCE, "bounce:attach('a', 'Message/rfc822', 'c')", "not a message" },
+	{ "attach: multipart", HOOK_BOUNCE, "bounce:attach('a', 'multipart/mixed', 'c')", "not a message" },
+	{ "attach: name with CR LF", HOOK_BOUNCE, "bounce:attach('a\\r\\nX: y', 'text/plain', 'c')", "control character" },
+	{ "attach: name with NUL", HOOK_BOUNCE, "bounce:attach('a\\0b', 'text/plain', 'c')", "control character" },
+	{ "attach: path", HOOK_BOUNCE, "bounce:attach('../a', 'text/plain', 'c')", "without a path" },
+	{ "attach: no name", HOOK_BOUNCE, "bounce:attach('', 'text/plain', 'c')", "without a path" },
+	{ "attach: long name", HOOK_BOUNCE, "bounce:attach(('x'):rep(121), 'text/plain', 'c')", "120" },
+	{ "attach: too much", HOOK_BOUNCE, "bounce:attach('a', 'text/plain', ('x'):rep(200000))\n"
+	  "bounce:attach('b', 'text/plain', ('x'):rep(62145))", "262144 octets in all" },
+	{ "attach: too many", HOOK_BOUNCE, "for i = 1, 9 do bounce:attach('a', 'text/plain', 'c') end", "at most 8" },
+	{ "redact_text: bad pattern", HOOK_BOUNCE, "bounce:redact_text('(x')", "pattern" },
+	{ "redact_text: empty", HOOK_BOUNCE, "bounce:redact_text('')", "it is empty" },
+	{ "redact_text: too often", HOOK_BOUNCE, "for i = 1, 17 do bounce:redact_text('x') end", "at most 16" },
+	{ "redact_text: function gives a table", HOOK_BOUNCE, "bounce:redact_text(function() return {} end)", "gave a table" },
+	{ "redact_text: function gives octets", HOOK_BOUNCE, "bounce:redact_text(function() return '\\xff' end)", "not UTF-8" },
+	{ "redact_text: function gives NUL", HOOK_BOUNCE, "bounce:redact_text(function() return '\\0' end)", "not UTF-8" },
+	{ "redact_text: function gives much", HOOK_BOUNCE,
+	  "bounce:redact_text(function() return ('x'):rep(8001) end)", "more than 8000" },
+	{ "redact_text: function waits", HOOK_BOUNCE, "bounce:redact_text(function() gw.sleep(0) end)", "cannot wait" },
+	{ "redact_text: function fails", HOOK_BOUNCE, "bounce:redact_text(function() error('no') end)", "no" },
+	{ "redact_text: pattern without end", HOOK_BOUNCE,
+	  "bounce:redact_text(function(s, w) return ('a'):rep(200) end)\n"
+	  "bounce:redact_text(('a?'):rep(60) .. ('a'):rep(60) .. 'b')", "too many steps" },
 	{ "other hash", HOOK_MESSAGE, "return message:hash('md5')", "sha256" },
 	/* nothing from Lua becomes a line of its own */
 	{ "CR LF in a value", HOOK_MESSAGE, "message:add_header('X-A', 'b\\r\\n\\r\\nbody')", "line breaks" },
