@@ -40,6 +40,7 @@ dist_reference_DATA = \
 	doc/reference/object-session-tls-client.md \
 	doc/reference/object-ctx.md \
 	doc/reference/object-tick.md \
+	doc/reference/object-auth-result.md \
 	doc/reference/object-message.md \
 	doc/reference/object-message-params.md \
 	doc/reference/object-rcpt.md \

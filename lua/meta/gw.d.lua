@@ -233,6 +233,15 @@ local Tick = {}
 ---@param text string
 function Tick:note(text) end
 
+---What a server found out about a message (RFC 8601).
+---@class gw.AuthResult
+---@field server string Who says so, in small letters.
+---@field method string "spf", "dkim", "dmarc", "arc", ...
+---@field result string "pass", "fail", "none", ...
+---@field reason string?
+---@field props table `props["smtp.mailfrom"]`, `props["header.d"]`, ...
+local AuthResult = {}
+
 ---A message.
 ---@class gw.Message
 ---@field id string As in the log and in `sallyport queue`.
@@ -249,6 +258,7 @@ function Tick:note(text) end
 ---@field duties gw.Duties What it owes.
 ---@field tags gw.Set
 ---@field vars gw.Vars|table Values of your own, kept with the message. May be written.
+---@field auth_results gw.AuthResult[] What the servers of `policy.auth_servers` found out: the fields Authentication-Results. Where the header is known.
 ---@field body_mode "stream"|"inspect"|"stream"|"inspect" At `header`: "inspect" keeps the start of the body for `body_preview`. May be written.
 local Message = {}
 
@@ -263,11 +273,20 @@ function Message:add_header(name, value, where) end
 ---@return gw.Rcpt rcpt
 function Message:add_recipient(address) end
 
+---Goes over the body, 256 KiB at a time, also where it is not in memory.
+---@param max? integer The first so many octets.
+---@return fun(): string next
+function Message:body_chunks(max) end
+
 ---The start of the body, as it came.
 ---@param n integer At most 262144.
 ---@return string? text
 ---@return string? why
 function Message:body_preview(n) end
+
+---Signs the message with DKIM when it leaves, with a key that the configuration names.
+---@param opts { key: string }
+function Message:dkim_sign(opts) end
 
 ---Goes over names and values of all fields.
 ---@return fun(): string, string next
@@ -1523,6 +1542,13 @@ function gw.dns.tlsa(name, opts) end
 ---@return gw.Error? error
 function gw.audit(text, fields) end
 
+---What was counted for TLS reports (RFC 8460) about a domain, newest day first. Only read.
+---@param domain string|gw.Domain
+---@param opts? { days?: integer }
+---@return table? days A list of tables of `day`, `domain`, `state`, `successful`, `failed` and `policies`, as the report has them. Read-only.
+---@return gw.Error? error
+function gw.tlsrpt(domain, opts) end
+
 ---A store of values that all workers share; it survives restarts and reloads.
 ---@param name string 1 to 63 letters a-z, digits, `_`, `-` and dots.
 ---@return gw.Kv kv
@@ -1680,6 +1706,54 @@ function gw.redact.hosts(text, domains, with) end
 ---@param opts { trust: string[] }
 ---@return gw.AuthResults auth
 function gw.auth(opts) end
+
+gw.mime = {}
+
+---A field's value in UTF-8, encoded words (RFC 2047) decoded.
+---@param value string At most 65536 octets.
+---@return string text
+function gw.mime.decode(value) end
+
+---Encoded words for what is not ASCII. Header edits do so by themselves.
+---@param text string One line of UTF-8, at most 8000 octets.
+---@return string value
+function gw.mime.encode(text) end
+
+---The word in front and the parameters of a field such as Content-Type; pieces are put together (RFC 2231).
+---@param value string
+---@return string? first In small letters.
+---@return table? parameters By name in small letters; at most 64.
+function gw.mime.parameters(value) end
+
+---All addresses of a field such as To, without the names of groups.
+---@param value string As `header_raw` gives it.
+---@return table? addresses At most 1000 tables of `text` (as it was written), `address` (a gw.Address; nil when the text is none) and `name`.
+function gw.mime.addresses(value) end
+
+gw.dkim = {}
+
+---What the servers of `policy.auth_servers` say about the signatures.
+---@param message gw.Message
+---@return table results A list of tables of `result`, `reason`, `domain`, `selector`, `identity`, `algorithm`, `server`.
+function gw.dkim.results(message) end
+
+---Verifies the first 8 signatures (RFC 6376) with keys from the DNS.
+---@param message gw.Message
+---@return table? results A list of tables of `result` ("pass", "fail", "neutral", "temperror", "permerror"), `reason`, `domain`, `selector`, `identity`, `bits` of the key, `partial` (there is more body than was signed) and `secure` (DNSSEC).
+---@return gw.Error? error
+function gw.dkim.verify(message) end
+
+gw.arc = {}
+
+---What the servers of `policy.auth_servers` say about the chain (RFC 8617).
+---@param message gw.Message
+---@return table results A list of tables of `result`, `reason`, `oldest_pass`, `remote_ip`, `server`.
+function gw.arc.results(message) end
+
+---What the fields ARC-Seal claim, oldest first. Nobody has verified it.
+---@param message gw.Message
+---@return table chain At most 50 tables of `instance`, `result`, `domain`, `selector`.
+function gw.arc.chain(message) end
 
 gw.test = {}
 

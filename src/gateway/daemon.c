@@ -622,6 +622,9 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_read_beside(p, c->tlsrpt.ca_file);
 	if (c->tlsrpt.dkim.key.fd < 0)
 		confine_may_read_beside(p, c->tlsrpt.dkim.key.path);
+	for (size_t i = 0; i < c->ndkim; i++)
+		if (c->dkim[i].key.fd < 0)
+			confine_may_read_beside(p, c->dkim[i].key.path);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)

@@ -33,6 +33,10 @@ size_t header_count(const struct header *h, const char *name);
 char *header_decode(struct slice value);
 /* First address in a From-like value, "user@domain" without comment and display name; NULL. */
 char *header_address(struct slice value);
+/* All of them, at most `max`: for each its name, decoded, and its text: "Ann\0ann@acme.example\0". Returns how many. */
+size_t header_mailboxes(struct slice value, size_t max, struct buf *out);
+/* Encoded words for what is not ASCII (RFC 2047); the value has no controls. */
+void header_encode(struct buf *out, struct slice value);
 /* What the instances of TLS-Required (or another name in `names`) say: ABSENT, HONOURED (every
  * instance is No; R-24, R-26, D4) or MALFORMED. Only top-level header fields are seen (R-27). */
 enum msg_tls_no header_tls_required(const struct header *h, const char *const *names);

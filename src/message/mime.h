@@ -26,6 +26,9 @@ struct mime {
 /* Linked to the octets, which must outlive it. */
 void mime_parse(struct mime *m, struct slice header, struct slice body);
 void mime_fini(struct mime *m);
+/* Of a field such as Content-Type: the word in front, then each parameter once (64 of them), its pieces put
+ * together (RFC 2231): "text/plain\0charset\0utf-8\0". Names in small letters. */
+void mime_params(struct slice value, struct buf *out);
 /* Decoded, of text/... in UTF-8 when the charset is known. At most max octets. Heap, with NUL behind. */
 char *mime_text(const struct mime_part *p, size_t max, size_t *n_out);
 

@@ -385,6 +385,7 @@ policy_await_open(lua_State *L)
 	policy_memo_open(L);
 	policy_kv_open(L);
 	policy_audit_open(L);
+	policy_tlsrpt_open(L);
 	policy_sts_open(L);
 	policy_table_open(L);
 	policy_sql_open(L);

@@ -574,6 +574,7 @@ void policy_group_open(lua_State *L);		/* await_group.c */
 void policy_memo_open(lua_State *L);
 void policy_kv_open(lua_State *L);		/* await_kv.c */
 void policy_audit_open(lua_State *L);		/* await_audit.c */
+void policy_tlsrpt_open(lua_State *L);		/* await_tlsrpt.c */
 void policy_metric_open(lua_State *L);		/* lua_metric.c */
 struct node *policy_node(lua_State *L);		/* lua_rate.c: the node that is counted for */
 void policy_sts_open(lua_State *L);		/* await_sts.c */

@@ -117,6 +117,22 @@ static const struct body_case {
 	{ "content", HOOK_MESSAGE,
 	  "eq(message:body_preview(5), 'Hello') eq(message:body_preview(1000), 'Hello there.\\r\\n')\n"
 	  "eq(#message:hash('sha256'), 64) eq(message:hash(), message:hash('sha256'))" },
+	{ "body chunks", HOOK_MESSAGE,
+	  "local n, all = 0, '' for piece in message:body_chunks() do n = n + 1 all = all .. piece end\n"
+	  "eq(n, 1) eq(all, 'Hello there.\\r\\n') for piece in message:body_chunks(5) do eq(piece, 'Hello') end\n"
+	  "local f = message:body_chunks(1) eq(f(), 'H') eq(f(), nil) eq(f(), nil)" },
+	{ "mime", HOOK_MESSAGE,
+	  "eq(gw.mime.decode('=?utf-8?q?Gr=C3=BC=C3=9Fe?= an'), 'Gr\\u{fc}\\u{df}e an') eq(gw.mime.decode(''), '')\n"
+	  "eq(gw.mime.decode(gw.mime.encode('x Gr\\u{fc}\\u{df}e y')), 'x Gr\\u{fc}\\u{df}e y') eq(gw.mime.encode('plain'), 'plain')\n"
+	  "local t, p = gw.mime.parameters(' Multipart/Mixed; (x) Boundary=\"a;\\\\\"b\"; name*0*=utf-8\\'\\'%C3%BC; name*1=x; charset=UTF-8')\n"
+	  "eq(t, 'multipart/mixed') eq(p.boundary, 'a;\"b') eq(p.name, '\\u{fc}x') eq(p.charset, 'UTF-8') eq(p.none, nil)\n"
+	  "t, p = gw.mime.parameters('') eq(t, '') eq(next(p), nil)\n"
+	  "local a = gw.mime.addresses('Team: \"Ann, of Acme\" <ann@ACME.example>, bob@x.example (Bob \\\\) B),\\r\\n =?utf-8?q?J=C3=BCrg?= <j@y.example>;"
+	  " <@a,@b:c@d.example>, \"q x\"@z.example, nobody, <>, (only)')\n"
+	  "eq(#a, 6) eq(a[1].name, 'Ann, of Acme') eq(a[1].address, gw.address 'ann@acme.example') eq(a[1].text, 'ann@ACME.example')\n"
+	  "eq(a[2].name, 'Bob ) B') eq(a[2].address.text, 'bob@x.example') eq(a[3].name, 'J\\u{fc}rg') eq(a[4].text, 'c@d.example')\n"
+	  "eq(a[4].name, nil) eq(a[5].text, '\"q x\"@z.example') eq(a[6].text, 'nobody') eq(a[6].address, nil)\n"
+	  "eq(#gw.mime.addresses(('a@b.example,'):rep(1500)), 1000) eq(#gw.mime.addresses(''), 0)" },
 	{ "tags", HOOK_MESSAGE,
 	  "message:tag 'secure' message:tag 'b' message:tag 'b' eq(message:has_tag('secure'), true)\n"
 	  "eq(message:has_tag('x'), false) eq(message.tags:has 'b', true) eq(#message.tags, 2)\n"
@@ -320,9 +336,13 @@ static const struct error_case {
 	{ "dot for colon", HOOK_MESSAGE, "message.tag('x')", "called with ':'" },
 	{ "method of another", HOOK_MESSAGE, "message.tag(session, 'x')", "expected a message" },
 	{ "no header yet", HOOK_MAIL, "return message:subject()", "not there at hook mail" },
-	{ "auth_results", HOOK_MESSAGE, "return message.auth_results", "not available in this version" },
-	{ "chunks", HOOK_MESSAGE, "return message:body_chunks()", "not available in this version" },
-	{ "dkim", HOOK_MESSAGE, "return message:dkim_sign {}", "not available in this version" },
+	{ "no chunks", HOOK_MESSAGE, "return message:body_chunks(0)", "at least 1 octet" },
+	{ "dkim without a key", HOOK_MESSAGE, "return message:dkim_sign {}", "key" },
+	{ "dkim with a key of a policy", HOOK_MESSAGE, "return message:dkim_sign { key = 'x', pem = 'y' }", "no field 'pem'" },
+	{ "dkim with another key", HOOK_MESSAGE, "return message:dkim_sign { key = 'acme' }", "the configuration has no dkim.acme" },
+	{ "mime.encode with CR LF", HOOK_MESSAGE, "return gw.mime.encode('a\\r\\nb')", "control character" },
+	{ "mime.decode of much", HOOK_MESSAGE, "return gw.mime.decode(('x'):rep(65537))", "65536" },
+	{ "tlsrpt without a queue", HOOK_MESSAGE, "return gw.tlsrpt('x.example')", "there is no queue yet" },
 	{ "body_mode", HOOK_MESSAGE, "message.body_mode = 'inspect'", "is set at hook header, not at message" },
 	{ "body_mode", HOOK_HEADER, "message.body_mode = 'all'", "invalid option" },
 	{ "attach: type", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "text/csv" },
