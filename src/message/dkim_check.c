@@ -278,6 +278,15 @@ word(int error)
 	}
 }
 
+/* The library has no word for some. */
+static const char *
+reason(int error)
+{
+	const char *s = error == DKIM_SIGERROR_OK || error == DKIM_SIGERROR_UNKNOWN ? NULL : dkim_sig_geterrorstr(error);
+
+	return s == NULL ? "not verified" : s;
+}
+
 void
 dkim_check_result(const struct dkim_check *c, size_t i, struct dkim_result *out)
 {
@@ -295,7 +304,7 @@ dkim_check_result(const struct dkim_check *c, size_t i, struct dkim_result *out)
 		out->reason = "an algorithm that is not verified here";
 	} else if (s->name[0] == '\0') {
 		out->result = "permerror";
-		out->reason = error == DKIM_SIGERROR_OK ? "no name of a key" : dkim_sig_geterrorstr(error);
+		out->reason = error == DKIM_SIGERROR_OK ? "no name of a key" : reason(error);
 	} else if (!c->is_over) {
 		out->result = "temperror";
 		out->reason = "the body was not read";
@@ -314,8 +323,7 @@ dkim_check_result(const struct dkim_check *c, size_t i, struct dkim_result *out)
 		out->reason = "the body was changed";
 	} else {
 		out->result = word(error);
-		out->reason = error == DKIM_SIGERROR_OK || error == DKIM_SIGERROR_UNKNOWN ? "not verified" :
-		    dkim_sig_geterrorstr(error);
+		out->reason = reason(error);
 	}
 }
 
