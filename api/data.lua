@@ -107,6 +107,31 @@ gw.on("message", function(session, message)
   end
 end, { name = "tagged" })]] }
 
+func "gw.metric" { "A counter or a gauge of the node with labels, on the page of metrics as `gw_policy_<name>`.", group = "data", contexts = "load",
+  args = { { "opts", "table", fields = { { "name", "string", "1 to 50 letters a-z, digits and `_`." }, { "kind?", '"counter"|"gauge"', '"counter".' },
+    { "help?", "string", "For people." }, { "labels?", "string[]", "Up to 4 names." },
+    { "series?", "integer", "How many different values of the labels are counted apart: 100, at most 1000. The rest is counted together." } } } },
+  returns = { { "metric", "gw.Metric" } }, errors = "the name is there with another kind or other labels; more than 200 metrics",
+  example = file [[
+local invoices = gw.metric { name = "invoices_total", help = "Mail with an invoice", labels = { "domain" } }
+gw.on("message", function(session, message)
+  if (message:subject() or ""):find("invoice", 1, true) then
+    invoices:add(1, { domain = message.from.domain or "" })
+  end
+end, { name = "invoices" })]] }
+object "gw.metric" { "A metric. It begins anew with a restart, not with a reload.", class = "gw.Metric", metatable = "gw.metric",
+  fields = { { "name", "string", "With `gw_policy_` in front." }, { "kind", '"counter"|"gauge"' } }, methods = {
+  add = { "Adds n, and returns the value. A counter only grows.", contexts = "handlers", args = { { "n?", "number", "1" },
+    { "labels?", "table", "A value for each label; the first 64 octets count." } },
+    returns = { { "value", "number" } }, errors = "a label is missing or unknown" },
+  set = { "Sets a gauge.", contexts = "handlers", args = { { "value", "number" }, { "labels?", "table" } }, returns = {},
+    errors = "it is a counter; a label is missing or unknown" } },
+  example = file [[
+local size = gw.metric { name = "last_size_bytes", kind = "gauge", labels = { "direction" } }
+gw.on("message", function(session, message)
+  size:set(message.size, { direction = message.direction })
+end, { name = "last.size" })]] }
+
 func "gw.cache" { "Values that a worker keeps; a reload keeps them if name and schema are the same.", group = "data", contexts = "load",
   args = { { "opts", "table", fields = { { "name", "string" }, { "schema?", "string|integer", "What the values look like." },
     { "capacity?", "integer", "1000, at most 100,000." }, { "ttl?", "gw.Duration", '`"1h"`, at most 31 days.' } } } },

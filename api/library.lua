@@ -160,3 +160,64 @@ gw.on("message", function(session, message)
     message:tag("signed")
   end
 end, { name = "dkim" })]] }
+
+func "gw.mime.decode" { "A field's value in UTF-8, encoded words (RFC 2047) decoded.", group = "library", contexts = "everywhere",
+  args = { { "value", "string", "At most 65536 octets." } }, returns = { { "text", "string" } },
+  example = file [[
+gw.log.debug(gw.mime.decode "=?utf-8?q?Gr=C3=BC=C3=9Fe?=")]] }
+func "gw.mime.encode" { "Encoded words for what is not ASCII. Header edits do so by themselves.", group = "library", contexts = "everywhere",
+  args = { { "text", "string", "One line of UTF-8, at most 8000 octets." } }, returns = { { "value", "string" } },
+  example = file [[
+gw.log.debug(gw.mime.encode "Gr\u{fc}\u{df}e")]] }
+func "gw.mime.parameters" { "The word in front and the parameters of a field such as Content-Type; pieces are put together (RFC 2231).", group = "library",
+  contexts = "everywhere", args = { { "value", "string" } },
+  returns = { { "first", "string", "In small letters." }, { "parameters", "table", "By name in small letters; at most 64." } },
+  example = at("message", [[
+local kind, p = gw.mime.parameters(message:header_raw("Content-Type") or "text/plain")
+if kind == "text/plain" and p.charset == "utf-7" then
+  return gw.reject { text = "No UTF-7" }
+end]]) }
+func "gw.mime.addresses" { "All addresses of a field such as To, without the names of groups.", group = "library", contexts = "everywhere",
+  args = { { "value", "string", "As `header_raw` gives it." } },
+  returns = { { "addresses", "table", "At most 1000 tables of `text` (as it was written), `address` (a gw.Address; nil when the text is none) and `name`." } },
+  example = at("message", [[
+for _, one in ipairs(gw.mime.addresses(message:header_raw("To") or "")) do
+  if one.address and one.address.domain and one.address.domain:under("clinic.example") then
+    message:tag("clinic")
+  end
+end]]) }
+
+func "gw.dkim.results" { "What the servers of `policy.auth_servers` say about the signatures.", group = "library", contexts = "where the header is known",
+  in_lua = true, args = { { "message", "gw.Message" } },
+  returns = { { "results", "table", "A list of tables of `result`, `reason`, `domain`, `selector`, `identity`, `algorithm`, `server`." } },
+  example = at("message", [[
+for _, one in ipairs(gw.dkim.results(message)) do
+  message:note(one.result .. " " .. (one.domain or "?"))
+end]]) }
+func "gw.dkim.verify" { "Verifies the first 8 signatures (RFC 6376) with keys from the DNS.", group = "library", contexts = "message, bounce_in", yields = true,
+  in_lua = true, args = { { "message", "gw.Message" } },
+  returns = { { "results", "table", "A list of tables of `result` (\"pass\", \"fail\", \"neutral\", \"temperror\", \"permerror\"), `reason`, `domain`, `selector`, `identity`, `bits` of the key, `partial` (there is more body than was signed) and `secure` (DNSSEC)." },
+    { "error", "gw.Error" } }, errors = "limit, servfail, malformed; raises without policy.network.dns",
+  more = "It is the message as it came that is looked at. Ed25519 is \"neutral\": only RSA is verified.",
+  example = at("message", [[
+for _, one in ipairs(gw.dkim.verify(message) or {}) do
+  if one.result == "pass" and one.domain == "partner.example" and not one.partial then
+    message:tag("partner")
+  end
+end]]) }
+func "gw.arc.results" { "What the servers of `policy.auth_servers` say about the chain (RFC 8617).", group = "library", contexts = "where the header is known",
+  in_lua = true, args = { { "message", "gw.Message" } },
+  returns = { { "results", "table", "A list of tables of `result`, `reason`, `oldest_pass`, `remote_ip`, `server`." } },
+  more = "The gateway does not verify a chain itself.",
+  example = at("message", [[
+local arc = gw.arc.results(message)[1]
+if arc and arc.result == "pass" then
+  message:tag("arc")
+end]]) }
+func "gw.arc.chain" { "What the fields ARC-Seal claim, oldest first. Nobody has verified it.", group = "library", contexts = "where the header is known",
+  in_lua = true, args = { { "message", "gw.Message" } },
+  returns = { { "chain", "table", "At most 50 tables of `instance`, `result`, `domain`, `selector`." } },
+  example = at("message", [[
+for _, hand in ipairs(gw.arc.chain(message)) do
+  message:note(hand.instance .. " " .. (hand.domain or "?"))
+end]]) }

@@ -1,6 +1,6 @@
 # The specification of the API: what C needs of it is made here, what people read by `make api-docs`.
 API_FILES = api/files.txt api/life.txt api/types.lua api/hooks.lua api/verdicts.lua api/rules.lua api/functions.lua \
-	api/waiting.lua api/data.lua api/session.lua api/message.lua api/delivery.lua api/reports.lua api/values.lua api/library.lua api/tests.lua api/later.lua api/lua.lua
+	api/waiting.lua api/data.lua api/session.lua api/message.lua api/delivery.lua api/reports.lua api/values.lua api/library.lua api/tests.lua api/lua.lua
 API_MAKERS = scripts/api/main.lua scripts/api/read.lua scripts/api/c.lua scripts/api/text.lua scripts/api/meta.lua \
 	scripts/api/pages.lua
 EXTRA_DIST += $(API_FILES) $(API_MAKERS)

@@ -7,6 +7,17 @@ local owe_message = { { "opts", "table", fields = { { "level", "gw.Level" }, { "
 local edit = "mail, rcpt, data, header, message, bounce_in"
 local header_at = "header, message, bounce_in, bounce, dsn"
 
+object "auth result" { "What a server found out about a message (RFC 8601).", class = "gw.AuthResult", in_lua = true, fields = {
+  { "server", "string", "Who says so, in small letters." }, { "method", "string", '"spf", "dkim", "dmarc", "arc", ...' },
+  { "result", "string", '"pass", "fail", "none", ...' }, { "reason", "string?" },
+  { "props", "table", '`props["smtp.mailfrom"]`, `props["header.d"]`, ...' } },
+  example = at("message", [[
+for _, one in ipairs(message.auth_results) do
+  if one.method == "dmarc" and one.result == "fail" then
+    message:tag("dmarc-fail")
+  end
+end]]) }
+
 object "message" { "A message.", class = "gw.Message", fields = {
   { "id", "string", "As in the log and in `sallyport queue`." },
   { "session", "gw.Session?", "nil when the message is not being received." },
@@ -22,7 +33,7 @@ object "message" { "A message.", class = "gw.Message", fields = {
   { "duties", "gw.Duties", "What it owes." },
   { "tags", "gw.Set" },
   { "vars", "gw.Vars", "Values of your own, kept with the message.", write = "table" },
-  { "auth_results", "any", "Not available.", later = true },
+  { "auth_results", "gw.AuthResult[]", "What the servers of `policy.auth_servers` found out: the fields Authentication-Results. Where the header is known." },
   { "body_mode", '"stream"|"inspect"', 'At `header`: "inspect" keeps the start of the body for `body_preview`.', write = '"stream"|"inspect"' },
   }, methods = {
   each_recipient = { "Goes over the recipients.", args = {}, returns = { { "next", "fun(): gw.Rcpt" } } },
@@ -40,13 +51,19 @@ object "message" { "A message.", class = "gw.Message", fields = {
   body_preview = { "The start of the body, as it came.", contexts = "message, bounce_in", args = { { "n", "integer", "At most 262144." } },
     returns = { { "text", "string?" }, { "why", "string?" } },
     more = 'Of a message too large for memory only with `body_mode = "inspect"` at `header`.' },
-  body_chunks = { "Not available.", later = true },
+  body_chunks = { "Goes over the body, 256 KiB at a time, also where it is not in memory.", contexts = "message, bounce_in", yields = true,
+    args = { { "max?", "integer", "The first so many octets." } }, returns = { { "next", "fun(): string" } },
+    errors = "the body could not be read; a loop does not end as if that had been all",
+    more = "Each piece that is not in memory is a wait, of which a handler has 100. What is not used of a piece is for the next: a word may be cut in two." },
   parts = { "Its MIME parts: a list of tables of `type`, `charset`, `disposition`, `filename`, `size`, `level` and `text(max)`.", args = {},
     contexts = "message, bounce_in", returns = { { "parts", "gw.Part[]", "`parts.truncated`: there is more." } },
     more = "At most 100 parts, 8 levels, and the first 256 KiB of the body. It is what the sender wrote: a type and a name prove nothing." },
   hash = { "Digest of header and body as received.", contexts = "message, bounce_in", args = { { "algorithm?", '"sha256"' } },
     returns = { { "digest", "string?" }, { "why", "string?" } } },
-  dkim_sign = { "Not available.", later = true },
+  dkim_sign = { "Signs the message with DKIM when it leaves, with a key that the configuration names.", contexts = "while it is received",
+    args = { { "opts", "table", fields = { { "key", "string", "A name in `dkim` of the configuration, which has domain, selector and the key." } } } },
+    errors = "a name that the configuration does not have; more than 4 signatures",
+    more = "Header edits of later handlers are signed, too. What cannot be signed waits; it never goes without." },
   has_tag = { "Has it this tag?", args = { { "tag", "string" } }, returns = { { "has", "boolean" } } },
   add_header = { "Adds a field.", contexts = edit, args = { { "name", "string" }, { "value", "string" }, { "where?", '"top"|"end"' } } },
   set_header = { "Replaces all fields of this name.", contexts = edit, args = { { "name", "string" }, { "value", "string" } } },

@@ -18,9 +18,19 @@ object "bounce" { "A notice that is about to be made. Also the argument of `dsn`
   { "copy_to", "gw.Address?", "Who gets a copy.", write = "string|gw.Address" },
   }, methods = {
   redact_host = { 'Host names that are hidden: `"*.corp.example"`.', args = { { "pattern", "string" } } },
-  redact_text = { "Not available.", later = true }, attach = { "Not available.", later = true }, note = "note" },
+  redact_text = { "Hides what a pattern of Lua finds, in what was said about the recipients and in the fields of the original that come back.",
+    args = { { "what", "string|fun(text: string, what: string): string?",
+      "A pattern; or a function that gets a text and `\"diagnostic\"` or the field's name, and returns what stands there instead, nil: nothing changes. It may not wait." } },
+    errors = "a pattern that is none or longer than 255 octets; more than 16 calls; what the function gives is no text or longer than 8000 octets" },
+  attach = { "A part of its own, behind those of the report. Not with REQUIRETLS mail.",
+    args = { { "name", "string", "Of a file, without a path; at most 120 octets." }, { "type", "string", "`\"text/csv\"`, without parameters." },
+      { "data", "string", "All of them together: 256 KiB, and 8." } },
+    returns = { { "attached", "true?" }, { "why", "string?", "Why it is left out." } } },
+  note = "note" },
   example = at("bounce", [[
 bounce:redact_host("*.corp.acme.example")
+bounce:redact_text("%f[%w]4711%-%d+")
+bounce:attach("help.txt", "text/plain", "Call 4711 when this is about an invoice.")
 bounce.redact = { "internal_hosts", "received" }
 bounce.language = "de"]]) }
 object "bounce recipient" { "A recipient of a notice.", class = "gw.BounceRcpt", fields = {

@@ -86,6 +86,28 @@ if tlsa and tlsa.secure then
   message:tag("dane")
 end]])
 
+func "gw.audit" { "Adds a row of the policy's own to the evidence: chained to the rows before, on disk when the call returns, never changed.",
+  group = "store", contexts = "handlers", yields = true,
+  args = { { "text", "string", "One line, at most 500 octets." }, { "fields?", "table", "Values for JSON, at most 1024 octets of it." } },
+  returns = { { "done", "true?" }, { "error", "gw.Error" } }, errors = "limit, servfail; raises with more than 8 rows in one call of a handler",
+  more = "The row has the `event` `policy`, the message, recipient and sender at hand, the handler and the generation. After `servfail` it may be there all the same.",
+  example = at("message", [[
+if message:has_tag("four-eyes") then
+  local done, err = gw.audit("held for a second look", { size = message.size })
+  if not done then return gw.defer { text = "Not now" } end
+end]]) }
+
+func "gw.tlsrpt" { "What was counted for TLS reports (RFC 8460) about a domain, newest day first. Only read.", group = "store", contexts = "handlers",
+  yields = true, args = { { "domain", "string|gw.Domain" }, { "opts?", "table", fields = { { "days?", "integer", "7, at most 30." } } } },
+  returns = { { "days", "table", "A list of tables of `day`, `domain`, `state`, `successful`, `failed` and `policies`, as the report has them. Read-only." },
+    { "error", "gw.Error" } }, errors = "limit, servfail, bad_name",
+  more = "Sessions of all workers; those of the last seconds may be missing. Empty when nothing was counted: `tlsrpt.organization` and `contact` have to be set.",
+  example = at("attempt", [[
+local days = gw.tlsrpt(hop.destination, { days = 1 })
+if days and days[1] and days[1].failed > 100 then
+  hop:note("TLS to this domain fails often today")
+end]]) }
+
 func "gw.kv" { "A store of values that all workers share; it survives restarts and reloads.", group = "store", contexts = "everywhere",
   args = { { "name", "string", "1 to 63 letters a-z, digits, `_`, `-` and dots." } }, returns = { { "kv", "gw.Kv" } },
   example = file [[

@@ -28,6 +28,7 @@ dist_reference_DATA = \
 	doc/reference/object-sql.md \
 	doc/reference/object-rate.md \
 	doc/reference/object-counter.md \
+	doc/reference/object-metric.md \
 	doc/reference/object-cache.md \
 	doc/reference/object-session.md \
 	doc/reference/object-session-listener.md \
@@ -39,6 +40,7 @@ dist_reference_DATA = \
 	doc/reference/object-session-tls-client.md \
 	doc/reference/object-ctx.md \
 	doc/reference/object-tick.md \
+	doc/reference/object-auth-result.md \
 	doc/reference/object-message.md \
 	doc/reference/object-message-params.md \
 	doc/reference/object-rcpt.md \

@@ -2,6 +2,7 @@
 -- Authentication-Results (RFC 8601) of servers that are trusted by name. The gateway itself checks
 -- nothing, and who can write to it can write such a field: trust only names whose fields the first
 -- server of yours removes from what comes in.
+local _, core = ...
 local schema = require "gw.schema"
 
 local FIELDS, OCTETS = 20, 8192
@@ -68,6 +69,26 @@ local function parse(text)
   return out
 end
 
+-- What the servers in the set say about the message: a list of { server =, method =, result =, reason =, props = }.
+local function read(message, trusted)
+  local list = {}
+  for i, value in ipairs(message:headers("Authentication-Results")) do
+    if i > FIELDS then break end
+    local field = parse(value)
+    if field and trusted:has(field.id) then
+      for _, one in ipairs(field.results) do
+        one.server = field.id
+        list[#list + 1] = one
+      end
+    end
+  end
+  return list
+end
+
+-- message.auth_results: of the servers that the configuration trusts.
+local servers = gw.set(core.auth_servers())
+core.read_auth(function(message) return read(message, servers) end)
+
 -- gw.auth { trust = { "mx1.acme.example" } }
 return function(t)
   local o, problems = schema.check(spec, t, "gw.auth")
@@ -75,17 +96,8 @@ return function(t)
   local trusted = gw.set(o.trust)
   local out = {}
 
-  -- What trusted servers say about the message: a list of { method =, result =, reason =, props = }.
   function out:results(message)
-    local list = {}
-    for i, value in ipairs(message:headers("Authentication-Results")) do
-      if i > FIELDS then break end
-      local field = parse(value)
-      if field and trusted:has(field.id) then
-        for _, one in ipairs(field.results) do list[#list + 1] = one end
-      end
-    end
-    return list
+    return read(message, trusted)
   end
 
   -- The result of one method, "pass", "fail", "none" and so on. nil: nobody says. One pass is enough.

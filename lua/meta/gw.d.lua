@@ -98,6 +98,23 @@ local GwCounter = {}
 ---@return integer sum
 function GwCounter:add(n) end
 
+---A metric. It begins anew with a restart, not with a reload.
+---@class gw.Metric
+---@field name string With `gw_policy_` in front.
+---@field kind "counter"|"gauge"
+local GwMetric = {}
+
+---Adds n, and returns the value. A counter only grows.
+---@param n? number 1
+---@param labels? table A value for each label; the first 64 octets count.
+---@return number value
+function GwMetric:add(n, labels) end
+
+---Sets a gauge.
+---@param value number
+---@param labels? table
+function GwMetric:set(value, labels) end
+
 ---A cache. `#` is the number of its entries.
 ---@class gw.Cache
 ---@field name string
@@ -216,6 +233,15 @@ local Tick = {}
 ---@param text string
 function Tick:note(text) end
 
+---What a server found out about a message (RFC 8601).
+---@class gw.AuthResult
+---@field server string Who says so, in small letters.
+---@field method string "spf", "dkim", "dmarc", "arc", ...
+---@field result string "pass", "fail", "none", ...
+---@field reason string?
+---@field props table `props["smtp.mailfrom"]`, `props["header.d"]`, ...
+local AuthResult = {}
+
 ---A message.
 ---@class gw.Message
 ---@field id string As in the log and in `sallyport queue`.
@@ -232,6 +258,7 @@ function Tick:note(text) end
 ---@field duties gw.Duties What it owes.
 ---@field tags gw.Set
 ---@field vars gw.Vars|table Values of your own, kept with the message. May be written.
+---@field auth_results gw.AuthResult[] What the servers of `policy.auth_servers` found out: the fields Authentication-Results. Where the header is known.
 ---@field body_mode "stream"|"inspect"|"stream"|"inspect" At `header`: "inspect" keeps the start of the body for `body_preview`. May be written.
 local Message = {}
 
@@ -246,11 +273,20 @@ function Message:add_header(name, value, where) end
 ---@return gw.Rcpt rcpt
 function Message:add_recipient(address) end
 
+---Goes over the body, 256 KiB at a time, also where it is not in memory.
+---@param max? integer The first so many octets.
+---@return fun(): string next
+function Message:body_chunks(max) end
+
 ---The start of the body, as it came.
 ---@param n integer At most 262144.
 ---@return string? text
 ---@return string? why
 function Message:body_preview(n) end
+
+---Signs the message with DKIM when it leaves, with a key that the configuration names.
+---@param opts { key: string }
+function Message:dkim_sign(opts) end
 
 ---Goes over names and values of all fields.
 ---@return fun(): string, string next
@@ -513,6 +549,14 @@ local Result = {}
 ---@field copy_to gw.Address|nil|string|gw.Address Who gets a copy. May be written.
 local Bounce = {}
 
+---A part of its own, behind those of the report. Not with REQUIRETLS mail.
+---@param name string Of a file, without a path; at most 120 octets.
+---@param type string `"text/csv"`, without parameters.
+---@param data string All of them together: 256 KiB, and 8.
+---@return true? attached
+---@return string? why Why it is left out.
+function Bounce:attach(name, type, data) end
+
 ---A line in the log, with the ids of session and message.
 ---@param text string
 function Bounce:note(text) end
@@ -520,6 +564,10 @@ function Bounce:note(text) end
 ---Host names that are hidden: `"*.corp.example"`.
 ---@param pattern string
 function Bounce:redact_host(pattern) end
+
+---Hides what a pattern of Lua finds, in what was said about the recipients and in the fields of the original that come back.
+---@param what string|fun(text: string, what: string): string? A pattern; or a function that gets a text and `"diagnostic"` or the field's name, and returns what stands there instead, nil: nothing changes. It may not wait.
+function Bounce:redact_text(what) end
 
 ---A recipient of a notice.
 ---@class gw.BounceRcpt
@@ -1529,6 +1577,20 @@ function gw.dns.ptr(name, opts) end
 ---@return gw.Error? error
 function gw.dns.tlsa(name, opts) end
 
+---Adds a row of the policy's own to the evidence: chained to the rows before, on disk when the call returns, never changed.
+---@param text string One line, at most 500 octets.
+---@param fields? table Values for JSON, at most 1024 octets of it.
+---@return true? done
+---@return gw.Error? error
+function gw.audit(text, fields) end
+
+---What was counted for TLS reports (RFC 8460) about a domain, newest day first. Only read.
+---@param domain string|gw.Domain
+---@param opts? { days?: integer }
+---@return table? days A list of tables of `day`, `domain`, `state`, `successful`, `failed` and `policies`, as the report has them. Read-only.
+---@return gw.Error? error
+function gw.tlsrpt(domain, opts) end
+
 ---A store of values that all workers share; it survives restarts and reloads.
 ---@param name string 1 to 63 letters a-z, digits, `_`, `-` and dots.
 ---@return gw.Kv kv
@@ -1567,6 +1629,11 @@ function gw.rate(opts) end
 ---@param name string
 ---@return gw.Counter counter
 function gw.counter(name) end
+
+---A counter or a gauge of the node with labels, on the page of metrics as `gw_policy_<name>`.
+---@param opts { name: string, kind?: "counter"|"gauge", help?: string, labels?: string[], series?: integer }
+---@return gw.Metric metric
+function gw.metric(opts) end
 
 ---Values that a worker keeps; a reload keeps them if name and schema are the same.
 ---@param opts { name: string, schema?: string|integer, capacity?: integer, ttl?: gw.Duration }
@@ -1681,6 +1748,54 @@ function gw.redact.hosts(text, domains, with) end
 ---@param opts { trust: string[] }
 ---@return gw.AuthResults auth
 function gw.auth(opts) end
+
+gw.mime = {}
+
+---A field's value in UTF-8, encoded words (RFC 2047) decoded.
+---@param value string At most 65536 octets.
+---@return string text
+function gw.mime.decode(value) end
+
+---Encoded words for what is not ASCII. Header edits do so by themselves.
+---@param text string One line of UTF-8, at most 8000 octets.
+---@return string value
+function gw.mime.encode(text) end
+
+---The word in front and the parameters of a field such as Content-Type; pieces are put together (RFC 2231).
+---@param value string
+---@return string? first In small letters.
+---@return table? parameters By name in small letters; at most 64.
+function gw.mime.parameters(value) end
+
+---All addresses of a field such as To, without the names of groups.
+---@param value string As `header_raw` gives it.
+---@return table? addresses At most 1000 tables of `text` (as it was written), `address` (a gw.Address; nil when the text is none) and `name`.
+function gw.mime.addresses(value) end
+
+gw.dkim = {}
+
+---What the servers of `policy.auth_servers` say about the signatures.
+---@param message gw.Message
+---@return table results A list of tables of `result`, `reason`, `domain`, `selector`, `identity`, `algorithm`, `server`.
+function gw.dkim.results(message) end
+
+---Verifies the first 8 signatures (RFC 6376) with keys from the DNS.
+---@param message gw.Message
+---@return table? results A list of tables of `result` ("pass", "fail", "neutral", "temperror", "permerror"), `reason`, `domain`, `selector`, `identity`, `bits` of the key, `partial` (there is more body than was signed) and `secure` (DNSSEC).
+---@return gw.Error? error
+function gw.dkim.verify(message) end
+
+gw.arc = {}
+
+---What the servers of `policy.auth_servers` say about the chain (RFC 8617).
+---@param message gw.Message
+---@return table results A list of tables of `result`, `reason`, `oldest_pass`, `remote_ip`, `server`.
+function gw.arc.results(message) end
+
+---What the fields ARC-Seal claim, oldest first. Nobody has verified it.
+---@param message gw.Message
+---@return table chain At most 50 tables of `instance`, `result`, `domain`, `selector`.
+function gw.arc.chain(message) end
 
 gw.test = {}
 

@@ -70,7 +70,7 @@ local function callables(spec)
   end
   for _, o in ipairs(spec.objects) do
     for _, m in ipairs(o.methods) do
-      if not m.later and not o.plain and not o.in_lua then
+      if not o.plain and not o.in_lua then
         local shown = o.name:gsub("^gw%.", ""):gsub(".*[. ]", "") .. ":" .. m.short
         if o.view or not o.metatable then
           add(o.name, m.short, shown, m, true)
@@ -178,7 +178,6 @@ local function table_c(spec)
     end
   end
   names[#names + 1] = "gw.match.not"
-  for _, n in ipairs(spec.later) do names[#names + 1] = "gw." .. n end
   for _, v in ipairs(spec.verdict_acts) do names[#names + 1] = "gw.action." .. v end
   for _, o in ipairs(spec.objects) do
     if not o.plain and not o.in_lua then

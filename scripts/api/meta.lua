@@ -61,11 +61,9 @@ local function gw_d(spec)
       p("---%s\n---@class gw.Verdict", o.text)
     end
     for _, f in ipairs(o.fields) do
-      if not f.later then
-        local type = f.type
-        if f.write and not f.type:find(f.write:gsub("%p", "%%%0")) then type = type:gsub("%?$", "|nil") .. "|" .. f.write end
-        p("---@field %s %s%s", f.name, type, comment(f.text .. (f.write and " May be written." or "")))
-      end
+      local type = f.type
+      if f.write and not f.type:find(f.write:gsub("%p", "%%%0")) then type = type:gsub("%?$", "|nil") .. "|" .. f.write end
+      p("---@field %s %s%s", f.name, type, comment(f.text .. (f.write and " May be written." or "")))
     end
     if o.name == "set" then
       p "---@operator len: integer"
@@ -73,9 +71,7 @@ local function gw_d(spec)
     local lua_name = camel(o.name)
     p("local %s = {}\n", lua_name)
     for _, m in ipairs(o.methods) do
-      if not m.later then
-        function_(m, lua_name .. ":" .. m.short)
-      end
+      function_(m, lua_name .. ":" .. m.short)
     end
   end
 

@@ -128,7 +128,7 @@ return function(spec, write, root)
       if #o.fields > 0 then
         out[#out + 1] = "| Field | Type | |\n| --- | --- | --- |"
         for _, f in ipairs(o.fields) do
-          out[#out + 1] = string.format("| `%s`%s | %s | %s |", f.name, f.write and ", may be written" or "", f.later and "" or type_(f.type),
+          out[#out + 1] = string.format("| `%s`%s | %s | %s |", f.name, f.write and ", may be written" or "", type_(f.type),
             cell(f.text))
         end
         out[#out + 1] = ""

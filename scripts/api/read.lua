@@ -107,13 +107,13 @@ local KEYS = { hook = "args on_nil failure more example since", verdict = "field
   matcher = "args more example since", action = "args more example since",
   func = "group contexts yields errors args returns more example since value checks_itself only_tests in_lua",
   object = "class metatable fields methods more example since open opaque plain view in_lua",
-  method = "contexts yields errors args returns more example since later" }
+  method = "contexts yields errors args returns more example since" }
 
 -- Every entry has the same fields afterwards; args and fields have names: name, type, text, optional, fields, class.
 local function arg(where, a)
   local name = a[1] or fail("%s: an argument has no name", where)
   local out = { name = name:gsub("%?$", ""), type = a[2] or fail("%s: %s has no type", where, name), text = a[3] or "",
-    optional = name:find("%?$") ~= nil, class = a.class, write = a.write, later = a.later }
+    optional = name:find("%?$") ~= nil, class = a.class, write = a.write }
   if a.fields ~= nil then
     out.fields = {}
     for i, f in ipairs(a.fields) do
@@ -144,7 +144,7 @@ local function entry(kind, name, e)
 end
 
 function M.read(root, files)
-  local spec = { hooks = {}, verdicts = {}, matchers = {}, actions = {}, functions = {}, objects = {}, aliases = {}, later = {} }
+  local spec = { hooks = {}, verdicts = {}, matchers = {}, actions = {}, functions = {}, objects = {}, aliases = {} }
   local seen = {}
   local function add(list, kind, finish)
     return function(name)
@@ -217,18 +217,13 @@ function M.read(root, files)
       end
       m = entry("method", e.name .. ":" .. name, m)
       m.short, m.args, m.returns = name, args(m.name, m.args), args(m.name, m.returns)
-      m.contexts = m.later and "none" or m.contexts or "wherever there is one"
-      m.errors = m.later and "always: it is not available in this version" or m.errors or "a wrong argument"
+      m.contexts = m.contexts or "wherever there is one"
+      m.errors = m.errors or "a wrong argument"
       methods[#methods + 1] = m
     end
     table.sort(methods, function(a, b) return a.short < b.short end)
     e.methods = methods
   end)
-  env.later = function(names)
-    for _, n in ipairs(names) do
-      spec.later[#spec.later + 1] = n
-    end
-  end
   env.globals = function(t)
     spec.globals = t
   end

@@ -468,24 +468,36 @@ is_for_everybody(const struct conf_secret *k)
 }
 
 static void
-check_dkim(struct reader *r)
+check_dkim(struct reader *r, const char *what, const char *domain, const char *selector, const struct conf_secret *key)
 {
-	const struct conf *c = r->c;
-	const char *path = c->tlsrpt.dkim.key.path;
 	struct dkim_key *k;
 	bool is_weak;
 	struct err err;
 
-	if (path == NULL)
+	if (key->path == NULL)
 		return;
-	k = dkim_key_new(c->tlsrpt.dkim.domain, c->tlsrpt.dkim.selector, path, &is_weak, &err);
+	k = dkim_key_new(domain, selector, key->path, &is_weak, &err);
 	if (k == NULL)
-		problem_error(r->p, "tlsrpt.dkim.key: %s", err.text);
+		problem_error(r->p, "%s.key: %s", what, err.text);
 	else if (is_weak)
-		problem_warn(r->p, "tlsrpt.dkim.key: %s is shorter than 2048 bits (RFC 8301)", path);
-	if (k != NULL && is_for_everybody(&c->tlsrpt.dkim.key))
-		problem_warn(r->p, "tlsrpt.dkim.key: %s can be read by everybody", path);
+		problem_warn(r->p, "%s.key: %s is shorter than 2048 bits (RFC 8301)", what, key->path);
+	if (k != NULL && is_for_everybody(key))
+		problem_warn(r->p, "%s.key: %s can be read by everybody", what, key->path);
 	dkim_key_unref(k);
+}
+
+static void
+check_dkim_keys(struct reader *r)
+{
+	const struct conf *c = r->c;
+
+	check_dkim(r, "tlsrpt.dkim", c->tlsrpt.dkim.domain, c->tlsrpt.dkim.selector, &c->tlsrpt.dkim.key);
+	for (size_t i = 0; i < c->ndkim; i++) {
+		char *what = xasprintf("dkim.%s", c->dkim[i].name);
+
+		check_dkim(r, what, c->dkim[i].domain, c->dkim[i].selector, &c->dkim[i].key);
+		free(what);
+	}
 }
 
 void
@@ -515,7 +527,7 @@ conf_check_files(struct reader *r)
 	check_readable(r, "tls.sts_ca_file", c->tls.sts_ca_file);
 	check_readable(r, "tlsrpt.ca_file", c->tlsrpt.ca_file);
 	check_readable(r, "policy.network.http_ca_file", c->policy.http_ca_file);
-	check_dkim(r);
+	check_dkim_keys(r);
 	check_readable(r, "dns.anchor", c->dns.anchor);
 	for (size_t i = 0; i < c->nroutes; i++) {
 		snprintf(path, sizeof path, "routes.%s.ca_file", c->routes[i]->name);

@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "conf/conf_int.h"
+#include "message/dkim.h"
 
 #define FILE_MAX (4u << 20)
 
@@ -124,10 +125,21 @@ conf_identity(const struct conf *c, const char *name)
 	return NULL;
 }
 
+const struct conf_dkim *
+conf_dkim(const struct conf *c, const char *name)
+{
+	for (size_t i = 0; name != NULL && i < c->ndkim; i++)
+		if (strcmp(c->dkim[i].name, name) == 0)
+			return &c->dkim[i];
+	return NULL;
+}
+
 /* ---- Life ---- */
 static void
 conf_free(struct conf *c)
 {
+	for (size_t i = 0; i < c->ndkim; i++)
+		dkim_key_unref(c->dkim[i].loaded);
 	conf_free_domain_index(c);
 	conf_free_invariant_index(c);
 	free_section("", c);

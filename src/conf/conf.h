@@ -109,6 +109,12 @@ struct conf_database {		/* databases */
 	unsigned max_rows;
 	uint64_t max_bytes;
 };
+struct dkim_key;
+struct conf_dkim {		/* dkim: keys that policies sign with */
+	char *name, *domain, *selector;
+	struct conf_secret key;
+	struct dkim_key *loaded;	/* by whoever sends mail with it, before it is shared; else NULL */
+};
 struct conf_level {		/* policy.levels */
 	char *handler;
 	int level;		/* POLICY_ADVISORY ... (policy.h) */
@@ -170,6 +176,8 @@ struct conf {
 	size_t ntables;
 	struct conf_database *databases;	/* sorted by name */
 	size_t ndatabases;
+	struct conf_dkim *dkim;		/* sorted by name */
+	size_t ndkim;
 	struct {
 		char *path;
 		int64_t max_age_ms, hold_unmet_ms, delay_notice_ms, notice_max_age_ms;
@@ -206,6 +214,8 @@ struct conf {
 		char *options;		/* an object of JSON; NULL: none */
 		uint64_t instructions, memory;
 		int64_t wall_ms;
+		char **auth_servers;	/* whose Authentication-Results count */
+		size_t nauth_servers;
 		bool dns;
 		char **http;		/* "https://cmdb.acme.example:443/api": what a URL begins with */
 		size_t nhttp;
@@ -277,6 +287,7 @@ const struct conf_domain *conf_domain(const struct conf *c, const char *domain);
 size_t conf_invariant(const struct conf *c, const char *domain);
 duty_mask conf_invariant_duties(const struct conf *c, const char *domain);	/* what it asks for; 0: nothing */
 const struct conf_listener *conf_listener(const struct conf *c, const char *name);
+const struct conf_dkim *conf_dkim(const struct conf *c, const char *name);	/* NULL */
 const struct conf_identity *conf_identity(const struct conf *c, const char *name);
 const struct conf_sts *conf_sts(const struct conf *c, const char *domain);	/* NULL: no policy */
 char *conf_sts_text(const struct conf_sts *s);		/* the policy as it is served. Heap */

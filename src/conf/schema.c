@@ -286,6 +286,16 @@ const struct setting conf_schema[] = {
 { "databases.*.max_bytes", T_SIZE, "\"1M\"", .min = KIB, .max = 4 * MIB, AT(conf_database, max_bytes),
   .text = "The same for its size." },
 
+{ "dkim", T_MAP, NULL, ITEMS(conf, dkim, ndkim, conf_dkim),
+  .text = "Keys that policies may sign mail with (message:dkim_sign); each has a name of your choice. A policy names "
+	  "one; it never sees the key." },
+{ "dkim.*.domain", T_TEXT, NULL, .kind = &kind_domain, AT(conf_dkim, domain), .flags = S_REQUIRED,
+  .text = "Who signs (d=)." },
+{ "dkim.*.selector", T_TEXT, NULL, .kind = &kind_host, AT(conf_dkim, selector), .flags = S_REQUIRED,
+  .text = "Under which name below _domainkey the public key is found." },
+{ "dkim.*.key", T_SECRET, NULL, AT(conf_dkim, key), .flags = S_REQUIRED,
+  .text = "The private RSA key, as tlsrpt.dkim.key. Read at the start and with a reload." },
+
 { "queue", T_SECTION, NULL, .text = "Mail that waits." },
 { "queue.path", T_TEXT, "(queue.db in service.state)", .kind = &kind_path, AT(conf, queue.path),
   .text = "The queue's database." },
@@ -441,6 +451,9 @@ const struct setting conf_schema[] = {
   AT(conf, policy.wall_ms), .text = "Time, waits included." },
 { "policy.limits.memory", T_SIZE, "\"64M\"", .min = MIB, .max = 4 * GIB, AT(conf, policy.memory),
   .text = "Memory of one worker's Lua state." },
+{ "policy.auth_servers", T_TEXTS, NULL, .kind = &kind_host, ATN(conf, policy.auth_servers, policy.nauth_servers),
+  .text = "Names of servers (authserv-id, RFC 8601) whose fields Authentication-Results are message.auth_results. Your "
+	  "first server must remove fields with these names from what comes in, or anybody can write one." },
 { "policy.network", T_SECTION, NULL, .text = "What policies may reach." },
 { "policy.network.dns", T_BOOL, "false", AT(conf, policy.dns), .text = "DNS look-ups." },
 { "policy.network.http", T_TEXTS, NULL, .kind = &kind_origin, ATN(conf, policy.http, policy.nhttp),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/metric.h"
 #include "data/rate.h"
 
 #define WAYS 8u			/* places of a set */
@@ -47,6 +48,7 @@ struct node {
 	unsigned nrates;
 	struct counter *counters;	/* newest first */
 	unsigned ncounters;
+	struct metrics *metrics;
 	uint64_t key[2];
 };
 
@@ -589,8 +591,15 @@ node_new(void)
 
 	atomic_init(&n->refs, 1);
 	pthread_mutex_init(&n->lock, NULL);
+	n->metrics = metrics_new();
 	MUST(RAND_bytes((unsigned char *)n->key, sizeof n->key) == 1);
 	return n;
+}
+
+struct metrics *
+node_metrics(struct node *n)
+{
+	return n->metrics;
 }
 
 struct node *
@@ -611,6 +620,7 @@ node_unref(struct node *n)
 		next = c->next;
 		free(c);
 	}
+	metrics_free(n->metrics);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
 }

@@ -16,6 +16,8 @@ struct node;
 struct node *node_new(void);
 struct node *node_ref(struct node *n);
 void node_unref(struct node *n);		/* NULL is fine */
+struct metrics;
+struct metrics *node_metrics(struct node *n);	/* data/metric.h; lives as long as the node */
 
 /* ---- Limits ---- */
 enum rate_kind {

@@ -265,6 +265,7 @@ struct attempt {
 	bool lost_by_nonsense;		/* because the server broke the protocol there */
 	char *head;			/* trace + edited header */
 	size_t head_n;
+	struct signing *signing;	/* while signatures are made (sign.c) */
 	uint32_t *rcpt_index;		/* into msg->rcpts */
 	uint32_t *rcpt_item;		/* same order: index into item->rcpts */
 	size_t nsend;
@@ -389,6 +390,15 @@ void send_done(struct attempt *a, const struct smtp_txn_result *r);	/* from conn
 void send_fetch(struct attempt *a, void (*then)(struct attempt *a, bool ok));
 struct slice send_header(const struct attempt *a);	/* empty before */
 void send_fini(struct attempt *a);
+void send_fetch_to_sign(struct attempt *a, uint64_t offset);	/* then sign_feed */
+
+/* ---- sign.c ---- */
+bool sign_is_wanted(const struct msg *m);
+/* a->head and the first of the content are there; puts the signatures on top of a->head. `then` may be called
+ * before this returns; not any more after sign_fini. False: it must not be sent. */
+void sign_start(struct attempt *a, void (*then)(struct attempt *a, bool ok));
+void sign_feed(struct attempt *a, const struct store_content *c);
+void sign_fini(struct attempt *a);
 /* tlsrpt.c: sessions that a report about TLS counts (RFC 8460) */
 void report_session(struct attempt *a, const struct smtp_client_info *info);	/* new, and as far as EHLO */
 void report_handshake(struct attempt *a, const struct smtp_client_info *info, const char *why);	/* or STARTTLS refused */

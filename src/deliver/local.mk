@@ -15,4 +15,5 @@ libsallyport_a_SOURCES += \
 	src/deliver/record.c \
 	src/deliver/routing.c src/deliver/routing.h \
 	src/deliver/send.c \
+	src/deliver/sign.c \
 	src/deliver/tlsrpt.c

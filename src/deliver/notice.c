@@ -216,6 +216,14 @@ make_minimal(struct notices *q)
 	words.redact_received = old->redact_received;
 	words.redact_subject = old->redact_subject;
 	words.protect = old->protect;
+	words.redact_host_patterns = old->redact_host_patterns;
+	words.nredact_host_patterns = old->nredact_host_patterns;
+	words.said = old->said;
+	words.nsaid = old->nsaid;
+	words.fields = old->fields;
+	words.nfields = old->nfields;
+	old->redact_host_patterns = old->said = old->fields = NULL;
+	old->nredact_host_patterns = old->nsaid = old->nfields = 0;
 	dsn_words_fini(old);
 	q->words = words;
 }

@@ -15,7 +15,7 @@ struct fetch {
 	struct store_content req;
 	struct deliver *d;
 	uint64_t attempt;
-	bool feeding;		/* for a transaction under way, not for the header */
+	enum { FOR_HEADER, FOR_PEER, FOR_SIGNATURE } what;
 	uint64_t no;		/* attempt.fetch_no when it was sent */
 };
 
@@ -63,8 +63,10 @@ fetched(void *reader, struct mail *m)
 
 	if (a != NULL && f->no != a->fetch_no)
 		a = NULL;	/* for a connection that is gone */
-	if (a != NULL && f->feeding) {
+	if (a != NULL && f->what == FOR_PEER) {
 		feed(a, &f->req);
+	} else if (a != NULL && f->what == FOR_SIGNATURE) {
+		sign_feed(a, &f->req);
 	} else if (a != NULL) {
 		bool ok = f->req.status == STORE_OK && f->req.n > 0;
 
@@ -78,13 +80,13 @@ fetched(void *reader, struct mail *m)
 }
 
 static void
-fetch(struct attempt *a, uint64_t offset, bool feeding)
+fetch(struct attempt *a, uint64_t offset, int what)
 {
 	struct fetch *f = xcalloc(1, sizeof *f);
 
 	f->d = a->d;
 	f->attempt = a->id;
-	f->feeding = feeding;
+	f->what = what;
 	f->no = ++a->fetch_no;
 	f->req.mail.run = fetched;
 	f->req.mail.reply_to = a->d->env.mb;
@@ -105,7 +107,13 @@ send_fetch(struct attempt *a, void (*then)(struct attempt *a, bool ok))
 		return;
 	}
 	a->fetched = then;
-	fetch(a, 0, false);
+	fetch(a, 0, FOR_HEADER);
+}
+
+void
+send_fetch_to_sign(struct attempt *a, uint64_t offset)
+{
+	fetch(a, offset, FOR_SIGNATURE);
 }
 
 /* Offsets are those of the stored content. The first chunk is at hand; the rest comes from the
@@ -122,7 +130,7 @@ need_body(void *owner, uint64_t offset)
 		return;
 	}
 	MUST(at == chunk_at);	/* after the first, chunks are asked for and fed whole */
-	fetch(a, at, true);
+	fetch(a, at, FOR_PEER);
 }
 
 /* ---- The check that matters ---- */
@@ -228,23 +236,27 @@ reduce_notice(struct attempt *a, const struct smtp_client_info *info)
 	a->content = less;
 }
 
+/* F-6: this message waits and is told of; others go on. */
 static void
-with_content(struct attempt *a, bool ok)
+put_off(struct attempt *a, const char *status, const char *stage, const char *reason, const char *text)
+{
+	if (a->conn != NULL) {
+		struct conn *c = a->conn;
+
+		a->conn = NULL;
+		conn_give_back(c);
+	}
+	attempt_all(a, OUT_DEFERRED, 0, status, stage, reason, text);
+	attempt_end(a);
+}
+
+static void
+signed_or_not(struct attempt *a, bool ok)
 {
 	const struct smtp_client_info *info;
 
-	if (!ok || !make_head(a)) {
-		/* F-6: this message waits and is told of; others go on. */
-		log_error("content could not be read", LOG_ID("message", a->msg->id));
-		if (a->conn != NULL) {
-			struct conn *c = a->conn;
-
-			a->conn = NULL;
-			conn_give_back(c);
-		}
-		attempt_all(a, OUT_DEFERRED, 0, "4.3.0", "queue", "content-unreadable",
-		    "the stored message could not be read");
-		attempt_end(a);
+	if (!ok) {
+		put_off(a, "4.7.5", "policy", "not-signed", "the message could not be signed with DKIM");
 		return;
 	}
 	MUST(a->conn != NULL);		/* attempt_lost makes late answers void */
@@ -269,6 +281,19 @@ with_content(struct attempt *a, bool ok)
 	smtp_client_send(a->conn->client, &a->txn);
 }
 
+static void
+with_content(struct attempt *a, bool ok)
+{
+	if (!ok || !make_head(a)) {
+		log_error("content could not be read", LOG_ID("message", a->msg->id));
+		put_off(a, "4.3.0", "queue", "content-unreadable", "the stored message could not be read");
+	} else if (sign_is_wanted(a->msg)) {
+		sign_start(a, signed_or_not);
+	} else {
+		signed_or_not(a, true);
+	}
+}
+
 void
 send_start(struct attempt *a)
 {
@@ -279,6 +304,7 @@ send_start(struct attempt *a)
 void
 send_fini(struct attempt *a)
 {
+	sign_fini(a);
 	free(a->head);
 	free(a->rcpt_index);
 	free(a->rcpt_item);

@@ -16,6 +16,7 @@
 
 #include "ctl/ctl.h"
 #include "data/data.h"
+#include "data/metric.h"
 #include "data/pool.h"
 #include "data/rate.h"
 #include "gateway/confine.h"
@@ -164,6 +165,19 @@ counter_metrics(const struct daemon *d, void (*fn)(void *arg, const struct ctl_m
 		snprintf(label, sizeof label, "name=\"%s\"", name);
 		fn(arg, &m);
 	}
+}
+
+struct metric_out {
+	void (*fn)(void *arg, const struct ctl_metric *m);
+	void *arg;
+};
+
+static void
+own_metric(void *arg, const char *name, const char *help, bool is_counter, const char *labels, double v)
+{
+	const struct metric_out *o = arg;
+
+	o->fn(o->arg, &(struct ctl_metric){ name, help, is_counter, labels, v });
 }
 
 static void
@@ -384,6 +398,7 @@ metrics(void *owner, void (*fn)(void *arg, const struct ctl_metric *m), void *ar
 	generations_metrics(d->gens, fn, arg);
 	table_metrics(d, fn, arg);
 	counter_metrics(d, fn, arg);
+	metrics_each(node_metrics(d->node), own_metric, &(struct metric_out){ fn, arg });
 	handler_metrics(d, fn, arg);
 	for (int k = 0; k < OFFERS; k++) {
 		char label[64];
@@ -627,6 +642,9 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	confine_may_read_beside(p, c->tlsrpt.ca_file);
 	if (c->tlsrpt.dkim.key.fd < 0)
 		confine_may_read_beside(p, c->tlsrpt.dkim.key.path);
+	for (size_t i = 0; i < c->ndkim; i++)
+		if (c->dkim[i].key.fd < 0)
+			confine_may_read_beside(p, c->dkim[i].key.path);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)

@@ -151,6 +151,24 @@ make_tlsrpt(struct setup *s, struct err *err)
 	return s->tlsrpt_dkim == NULL ? -1 : 0;
 }
 
+static int
+load_dkim(struct conf *c, struct err *err)
+{
+	for (size_t i = 0; i < c->ndkim; i++) {
+		struct conf_dkim *k = &c->dkim[i];
+		bool is_weak;
+
+		if (k->key.path == NULL || k->loaded != NULL)
+			continue;
+		k->loaded = dkim_key_new(k->domain, k->selector, k->key.path, &is_weak, err);
+		if (k->loaded == NULL) {
+			err_prefix(err, "dkim.%s.key", k->name);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 struct setup *
 setup_new(const char *conf_file, const struct setup *running, char **errors)
 {
@@ -195,7 +213,7 @@ setup_of(struct conf *conf, const struct setup *running, char **errors)
 		err_prefix(&err, "tls.sts_ca_file");
 		goto fail;
 	}
-	if (make_tlsrpt(s, &err) != 0)
+	if (make_tlsrpt(s, &err) != 0 || load_dkim(s->conf, &err) != 0)
 		goto fail;
 	s->bundle = policy_bundle_read(s->conf, policy_library_dir(), &err);
 	if (s->bundle == NULL)

@@ -149,14 +149,12 @@ add_original_rcpt(const struct dsn *d, struct buf *b, const char *orcpt)
 static void
 add_diagnostic(const struct dsn *d, struct buf *b, const struct dsn_rcpt *r)
 {
-	const char *own = r->diagnostic;
+	const char *said = dsn_said(d->w, d->q->rcpts, (size_t)(r - d->q->rcpts));
 	char *text;
 
-	if (d->w->redact_diagnostic || (r->reply == NULL && own == NULL))
+	if (d->w->redact_diagnostic || said == NULL)
 		return;
-	if (own != NULL && strncmp(own, "x-sallyport;", 12) == 0)
-		own += 12 + (own[12] == ' ');
-	text = dsn_hide_hosts(d->q, d->w, r->reply != NULL ? r->reply : own);
+	text = dsn_hide_hosts(d->q, d->w, said);
 	/* D15: only what a server really said is called smtp. */
 	add_lines(b, "Diagnostic-Code", r->reply != NULL ? "smtp; " : "x-sallyport; ", text, false);
 	free(text);
@@ -261,7 +259,9 @@ is_kept_back(const struct dsn *d, const struct header_field *f)
 static void
 add_header_fields(const struct dsn *d, struct buf *b)
 {
+	const char *instead;
 	struct header h;
+	char *name;
 
 	if (!header_parse(&h, d->q->header))
 		return;
@@ -270,6 +270,13 @@ add_header_fields(const struct dsn *d, struct buf *b)
 
 		if (is_kept_back(d, f))
 			continue;
+		instead = dsn_instead(d->w, &h, f);
+		if (instead != NULL) {
+			name = slice_dup(f->name);
+			header_add_field(b, name, instead, (d->q->msg->flags & MSG_SMTPUTF8) != 0);
+			free(name);
+			continue;
+		}
 		buf_add(b, d->q->header.p + f->at, f->n);
 		if (f->n > 0 && d->q->header.p[f->at + f->n - 1] != '\n')
 			buf_adds(b, "\r\n");
@@ -277,12 +284,24 @@ add_header_fields(const struct dsn *d, struct buf *b)
 	header_fini(&h);
 }
 
+/* Encoded words are much longer than what they stand for, and come folded. */
+static size_t
+header_room(const struct dsn *d)
+{
+	size_t n = d->q->header.n + 2 * HEADER_MAX_FIELDS;
+
+	for (size_t i = 0; i < d->w->nfields; i++)
+		if (d->w->fields[i] != NULL)
+			n += 12 * strlen(d->w->fields[i]) + 400;
+	return n;
+}
+
 static void
 add_returned_headers(struct dsn *d)
 {
 	struct buf b;
 
-	buf_init(&b, d->q->header.n + 2 * HEADER_MAX_FIELDS);
+	buf_init(&b, header_room(d));
 	add_header_fields(d, &b);
 	/* M-141, M-147 */
 	if (is_utf8_header(d, buf_slice(&b)))
@@ -298,7 +317,7 @@ add_returned_message(struct dsn *d)
 	struct buf b;
 	bool global;
 
-	buf_init(&b, d->q->header.n + d->q->body.n + 2 * HEADER_MAX_FIELDS);
+	buf_init(&b, header_room(d) + d->q->body.n);
 	add_header_fields(d, &b);
 	buf_adds(&b, "\r\n");
 	global = is_utf8_header(d, d->q->header);
@@ -311,6 +330,40 @@ add_returned_message(struct dsn *d)
 		buf_add(&d->out, buf_peek(&b), b.len);
 	}
 	buf_fini(&b);
+}
+
+/* ---- what a hook added ---- */
+
+/* They stand behind the part that returns the original. RFC 6522 gives each of the first three places a
+ * meaning, so the third is there, empty, when nothing is returned. Always base64: no line of a
+ * policy's can look like a delimiter or break a limit. */
+static void
+add_attachments(struct dsn *d)
+{
+	size_t n = d->requiretls ? 0 : d->w->nattached;		/* R-82, once more */
+
+	if (n > 0 && d->ret == RET_NONE)
+		part_begin(d, "text/rfc822-headers", "7bit");
+	for (size_t i = 0; i < n; i++) {
+		const struct dsn_attachment *a = &d->w->attached[i];
+		bool text = strncmp(a->type, "text/", 5) == 0 && utf8_is_valid(a->data, a->n);
+
+		buf_printf(&d->out, "\r\n--%s\r\nContent-Type: %s%s\r\nContent-Disposition: attachment", d->boundary,
+		    a->type, text ? "; charset=utf-8" : "");
+		dsn_add_filename(&d->out, a->name);
+		buf_adds(&d->out, "\r\nContent-Transfer-Encoding: base64\r\n\r\n");
+		dsn_add_base64(&d->out, (struct slice){ a->data, a->n });
+	}
+}
+
+static size_t
+attached_room(const struct dsn_words *w)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->nattached; i++)
+		n += 2 * w->attached[i].n + 8 * strlen(w->attached[i].name) + 512;
+	return n;
 }
 
 /* ---- the header of the notice ---- */
@@ -363,7 +416,7 @@ add_reference(struct dsn *d)
 	if (!header_parse(&h, d->q->header))
 		return;
 	f = header_find(&h, "Message-ID", 1);
-	if (f != NULL)
+	if (f != NULL && dsn_instead(d->w, &h, f) == NULL)
 		id = slice_trim(f->value);
 	if (id.n > 2 && id.n <= 250 && id.p[0] == '<' && id.p[id.n - 1] == '>' &&
 	    ascii_is_printable(id.p, id.n) && memchr(id.p, ' ', id.n) == NULL) {
@@ -527,7 +580,7 @@ dsn_build(const struct dsn_request *q, const struct dsn_words *w, struct err *er
 	clamped.return_content = d.ret;
 	d.w = &clamped;
 	make_boundary(&d);
-	buf_init(&d.out, NOTICE_EXTRA + 3 * q->header.n + 2 * q->body.n);
+	buf_init(&d.out, NOTICE_EXTRA + 3 * header_room(&d) + 2 * q->body.n + attached_room(w));
 	add_header(&d);
 	header_size = d.out.len;
 	add_text_part(&d);
@@ -536,6 +589,7 @@ dsn_build(const struct dsn_request *q, const struct dsn_words *w, struct err *er
 		add_returned_message(&d);
 	else if (d.ret == RET_HDRS)
 		add_returned_headers(&d);
+	add_attachments(&d);
 	if (!buf_printf(&d.out, "\r\n--%s--\r\n", d.boundary)) {
 		err_set(err, "the notice is too large");
 		buf_fini(&d.out);

@@ -96,3 +96,31 @@ dsn_add_base64(struct buf *out, struct slice octets)
 	}
 	return true;
 }
+
+#define NAME_PIECE 60u
+
+/* RFC 2231 4 and 3: percent signs, and a long value in pieces, so that no line is too long. */
+bool
+dsn_add_filename(struct buf *out, const char *name)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	size_t n = strlen(name), piece = 0, col = 0;
+
+	if (n <= NAME_PIECE && strspn(name, plain) == n)
+		return buf_printf(out, ";\r\n\tfilename=\"%s\"", name);
+	for (const char *s = name; *s != '\0'; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (col == 0 || col > NAME_PIECE) {
+			buf_printf(out, ";\r\n\tfilename*%zu*=%s", piece, piece == 0 ? "UTF-8''" : "");
+			piece++;
+			col = 0;
+		}
+		if (strchr(plain, *s) != NULL)
+			buf_addc(out, *s);
+		else
+			buf_printf(out, "%%%02X", (unsigned)c);
+		col += strchr(plain, *s) != NULL ? 1 : 3;
+	}
+	return buf_adds(out, "");
+}

@@ -96,6 +96,7 @@ static char *
 original_subject(const struct dsn_request *q, const struct dsn_words *w)
 {
 	const struct header_field *f;
+	const char *instead;
 	char *decoded, *shown;
 	struct header h;
 
@@ -104,7 +105,8 @@ original_subject(const struct dsn_request *q, const struct dsn_words *w)
 	if (dsn_hides_subject(q, w) || dsn_is_tagged(q) || !header_parse(&h, q->header))
 		return xstrdup("");
 	f = header_find(&h, "Subject", 1);
-	decoded = f == NULL ? xstrdup("") : header_decode(f->value);
+	instead = f == NULL ? "" : dsn_instead(w, &h, f);
+	decoded = instead != NULL ? xstrdup(instead) : header_decode(f->value);
 	shown = escaped(decoded, 300);
 	free(decoded);
 	header_fini(&h);
@@ -115,13 +117,11 @@ original_subject(const struct dsn_request *q, const struct dsn_words *w)
 static char *
 said(const struct dsn_request *q, const struct dsn_words *w, const struct dsn_rcpt *r)
 {
-	const char *s = r->reply != NULL ? r->reply : r->diagnostic;
+	const char *s = dsn_said(w, q->rcpts, (size_t)(r - q->rcpts));
 	char *hidden, *shown, *line;
 
 	if (s == NULL || w->redact_diagnostic)
 		return xstrdup("");
-	if (r->reply == NULL && strncmp(s, "x-sallyport;", 12) == 0)
-		s += 12 + (s[12] == ' ');
 	line = xstrdup(s);
 	for (char *p = line; *p != '\0'; p++)
 		if (*p == '\n' || *p == '\r')

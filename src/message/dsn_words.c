@@ -31,6 +31,14 @@ dsn_words_fini(struct dsn_words *w)
 	free(w->copy_to);
 	strings_free(w->headers, w->nheaders);
 	strings_free(w->redact_host_patterns, w->nredact_host_patterns);
+	strings_free(w->said, w->nsaid);
+	strings_free(w->fields, w->nfields);
+	for (size_t i = 0; i < w->nattached; i++) {
+		free(w->attached[i].name);
+		free(w->attached[i].type);
+		free(w->attached[i].data);
+	}
+	free(w->attached);
 	memset(w, 0, sizeof *w);
 }
 
@@ -120,6 +128,30 @@ bool
 dsn_hides_received(const struct dsn_request *q, const struct dsn_words *w)
 {
 	return w->redact_received || is_redacted(q, w);
+}
+
+/* ---- what was said, and fields ---- */
+
+const char *
+dsn_said(const struct dsn_words *w, const struct dsn_rcpt *rcpts, size_t i)
+{
+	const char *own = rcpts[i].diagnostic;
+
+	if (i < w->nsaid && w->said[i] != NULL)
+		return w->said[i];
+	if (rcpts[i].reply != NULL)
+		return rcpts[i].reply;
+	if (own != NULL && strncmp(own, "x-sallyport;", 12) == 0)
+		own += 12 + (own[12] == ' ');
+	return own;
+}
+
+const char *
+dsn_instead(const struct dsn_words *w, const struct header *h, const struct header_field *f)
+{
+	size_t i = (size_t)(f - h->fields);
+
+	return i < w->nfields ? w->fields[i] : NULL;
 }
 
 /* ---- hosts ---- */

@@ -87,6 +87,8 @@ apply(struct item_list *l, const struct msg_edit *e)
 	case EDIT_REMOVE:
 		replace(l, e->name, NULL);
 		break;
+	case EDIT_SIGN:
+		break;
 	}
 }
 

@@ -93,8 +93,8 @@ next_piece(struct slice *rest, struct piece *p)
 
 /* Runs of words with other than ASCII become encoded words, white space between them included:
  * readers drop what stands between two encoded words. */
-static void
-encode_value(struct buf *out, struct slice value)
+void
+header_encode(struct buf *out, struct slice value)
 {
 	struct slice rest = value;
 	struct piece p;
@@ -163,7 +163,7 @@ header_add_field(struct buf *out, const char *name, const char *value, bool utf8
 	if (utf8)
 		buf_add(&encoded, buf_peek(&clean), clean.len);
 	else
-		encode_value(&encoded, buf_slice(&clean));
+		header_encode(&encoded, buf_slice(&clean));
 	buf_adds(&line, with_colon);
 	add_folded(&line, n + 1, buf_slice(&encoded));
 	buf_adds(&line, "\r\n");

@@ -1,5 +1,6 @@
 # message: its sources, and below its unit tests
 libsallyport_a_SOURCES += \
+	src/message/addresses.c \
 	src/message/decode.c \
 	src/message/dsn.c \
 	src/message/dsn_mime.c \
@@ -59,9 +60,13 @@ TESTS += tests/fuzz/replay_dsn
 tests_fuzz_replay_dsn_SOURCES = tests/fuzz/fuzz_dsn.c tests/fuzz/replay.c
 FUZZ_NAMES += dsn
 # DKIM
-libsallyport_a_SOURCES += src/message/dkim.c src/message/dkim.h \
+libsallyport_a_SOURCES += src/message/dkim.c src/message/dkim.h src/message/dkim_check.c src/message/dkim_check.h \
 	src/message/tlsrpt_mail.c src/message/tlsrpt_mail.h
 check_PROGRAMS += tests/unit/test_message_dkim
 TESTS += tests/unit/test_message_dkim
 tests_unit_test_message_dkim_SOURCES = tests/unit/test_message_dkim.c tests/unit/unit.h
 tests_unit_test_message_dkim_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/fuzz/replay_dkim
+TESTS += tests/fuzz/replay_dkim
+tests_fuzz_replay_dkim_SOURCES = tests/fuzz/fuzz_dkim.c tests/fuzz/replay.c
+FUZZ_NAMES += dkim

@@ -33,6 +33,10 @@ size_t header_count(const struct header *h, const char *name);
 char *header_decode(struct slice value);
 /* First address in a From-like value, "user@domain" without comment and display name; NULL. */
 char *header_address(struct slice value);
+/* All of them, at most `max`: for each its name, decoded, and its text: "Ann\0ann@acme.example\0". Returns how many. */
+size_t header_mailboxes(struct slice value, size_t max, struct buf *out);
+/* Encoded words for what is not ASCII (RFC 2047); the value has no controls. */
+void header_encode(struct buf *out, struct slice value);
 /* What the instances of TLS-Required (or another name in `names`) say: ABSENT, HONOURED (every
  * instance is No; R-24, R-26, D4) or MALFORMED. Only top-level header fields are seen (R-27). */
 enum msg_tls_no header_tls_required(const struct header *h, const char *const *names);
@@ -122,6 +126,12 @@ struct dsn_rcpt {
 /* NOTIFY as given (msg.h): does the sender want to hear this? Without it: failures and delays (row 57,
  * RFC 3461 4.1). */
 bool dsn_is_wanted(unsigned notify, enum dsn_action about);
+/* What a hook added to a notice as a part of its own. */
+struct dsn_attachment {
+	char *name, *type;		/* UTF-8 without controls; "text/plain" */
+	char *data;
+	size_t n;
+};
 /* What a bounce or dsn hook may change, with built-in values before it runs. */
 struct dsn_words {
 	char *from_header, *subject, *language, *template_name, *text, *html, *footer;
@@ -133,8 +143,16 @@ struct dsn_words {
 	size_t nredact_host_patterns;
 	enum { DSN_AS_CONFIGURED, DSN_WITH_REQUIRETLS, DSN_REDACTED } protect;
 	char *copy_to;
+	/* What is shown instead: of what was said about each recipient (dsn_said), and of each field
+	 * of the original's header, decoded. NULL, or a NULL in it: as it is. */
+	char **said, **fields;
+	size_t nsaid, nfields;
+	struct dsn_attachment *attached;	/* none goes with REQUIRETLS */
+	size_t nattached;
 };
 void dsn_words_fini(struct dsn_words *w);
+/* What is shown of the reply for rcpts[i], or of our own words without their type; NULL: nothing. */
+const char *dsn_said(const struct dsn_words *w, const struct dsn_rcpt *rcpts, size_t i);
 struct dsn_request {
 	const struct msg *msg;
 	const struct dsn_rcpt *rcpts;

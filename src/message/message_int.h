@@ -60,6 +60,8 @@ bool dsn_hides_host(const struct dsn_request *q, const struct dsn_words *w, cons
 char *dsn_hide_hosts(const struct dsn_request *q, const struct dsn_words *w, const char *s);
 /* xtext (RFC 3461 4) decoded and escaped: printable ASCII, or UTF-8 too. Heap. */
 char *dsn_xtext(const char *xtext, bool utf8);
+/* What stands for that field; NULL: the field itself. */
+const char *dsn_instead(const struct dsn_words *w, const struct header *h, const struct header_field *f);
 /* The address that a notice shows: the one the sender wrote, when recipients are to be hidden. */
 char *dsn_shown_address(const struct dsn_words *w, const struct dsn_rcpt *r);
 
@@ -69,6 +71,8 @@ char *dsn_text(const struct dsn_request *q, const struct dsn_words *w);
 /* Quoted-printable (RFC 2045 6.7) of text with CRLF line ends (dsn_mime.c). */
 bool dsn_add_qp(struct buf *out, struct slice text);
 bool dsn_add_base64(struct buf *out, struct slice octets);
+/* `; filename="x"`, as RFC 2231 has it when it is long or not ASCII. */
+bool dsn_add_filename(struct buf *out, const char *name);
 bool text_is_plain(struct slice text);	/* ASCII, no controls, lines of at most 998 octets */
 
 #endif

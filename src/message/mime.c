@@ -513,3 +513,36 @@ mime_text(const struct mime_part *p, size_t max, size_t *n_out)
 	free(text);
 	return utf8;
 }
+
+void
+mime_params(struct slice value, struct buf *out)
+{
+	struct slice name, word = first_words(value);
+	size_t at = 0, known[64], n = 0;
+	char want[80];
+	struct buf v;
+
+	for (size_t i = 0; i < word.n; i++)
+		buf_addc(out, small(word.p[i]));
+	buf_addc(out, '\0');
+	buf_init(&v, VALUE_MAX);
+	while (n < NELEMS(known) && next_param(value, &at, &name, &v)) {
+		const char *star = memchr(name.p, '*', name.n);
+		char *text;
+		size_t k = 0;
+
+		if (star != NULL)
+			name.n = (size_t)(star - name.p);
+		put_small(want, sizeof want, name);
+		while (k < n && strcmp(buf_peek(out) + known[k], want) != 0)
+			k++;
+		if (k < n || name.n == 0 || name.n >= sizeof want)
+			continue;
+		text = read_name(value, want);
+		known[n++] = out->len;
+		buf_add(out, want, strlen(want) + 1);
+		buf_add(out, text == NULL ? "" : text, text == NULL ? 1 : strlen(text) + 1);
+		free(text);
+	}
+	buf_fini(&v);
+}

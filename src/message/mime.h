@@ -35,6 +35,9 @@ void mime_scan_add(struct mime_scan *x, const char *p, size_t n);
 size_t mime_scan_memory(const struct mime_scan *x);
 struct mime *mime_scan_end(struct mime_scan *x);	/* frees x */
 void mime_scan_free(struct mime_scan *x);		/* NULL is fine */
+/* Of a field such as Content-Type: the word in front, then each parameter once (64 of them), its pieces put
+ * together (RFC 2231): "text/plain\0charset\0utf-8\0". Names in small letters. */
+void mime_params(struct slice value, struct buf *out);
 /* Decoded, of text/... in UTF-8 when the charset is known. At most max octets. Heap, with NUL behind. */
 char *mime_text(const struct mime_part *p, size_t max, size_t *n_out);
 

@@ -506,7 +506,7 @@ msg_rcpt_vars_load(struct msg_rcpt *r, const char *json)
 
 static const char *const edit_names[] = {
 	[EDIT_ADD_TOP] = "add-top", [EDIT_ADD_END] = "add-end",
-	[EDIT_SET] = "set", [EDIT_REMOVE] = "remove",
+	[EDIT_SET] = "set", [EDIT_REMOVE] = "remove", [EDIT_SIGN] = "sign",
 };
 
 char *

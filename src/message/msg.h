@@ -53,7 +53,9 @@ void content_unref(struct content *c);		/* NULL is fine */
 /* Takes `mem` (heap). */
 struct content *content_from_memory(char *mem, size_t n, size_t header_size);
 
-enum edit_op { EDIT_ADD_TOP, EDIT_ADD_END, EDIT_SET, EDIT_REMOVE };
+/* EDIT_SIGN changes nothing here: the value names the key that the message is signed with when it leaves. */
+enum edit_op { EDIT_ADD_TOP, EDIT_ADD_END, EDIT_SET, EDIT_REMOVE, EDIT_SIGN };
+#define MSG_SIGNATURES_MAX 4u
 struct msg_edit {		/* a policy's change to the header; the stored original stays */
 	enum edit_op op;
 	char *name, *value;	/* value NULL for EDIT_REMOVE; no CR, LF or NUL in either */

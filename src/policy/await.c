@@ -385,10 +385,13 @@ policy_await_open(lua_State *L)
 	policy_group_open(L);
 	policy_memo_open(L);
 	policy_kv_open(L);
+	policy_audit_open(L);
+	policy_tlsrpt_open(L);
 	policy_sts_open(L);
 	policy_table_open(L);
 	policy_sql_open(L);
 	policy_http_open(L);
 	policy_rate_open(L);
+	policy_metric_open(L);
 	policy_cache_open(L);
 }

@@ -92,7 +92,7 @@ policy_run_reset_handler(struct policy_run *r)
 	r->gen->err.text[0] = '\0';
 	r->instructions = r->steps = 0;
 	r->mem_grown = 0;
-	r->made = r->lines = r->waits = 0;
+	r->made = r->lines = r->waits = r->audits = 0;
 	r->turn = ++r->gen->turns;
 	r->gen->now_ms = 0;
 	r->rng[0] = r->rng[1] = 0;

@@ -280,13 +280,38 @@ result_of(const struct policy_result *r)
 	return o;
 }
 
+/* Of a list with places that nothing stands in: what does, each behind the number of its place. */
+static json_t *
+places_of(char *const *v, size_t n)
+{
+	json_t *l = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		if (v[i] == NULL)
+			continue;
+		json_array_append_new(l, json_integer((json_int_t)i));
+		json_array_append_new(l, journal_text(v[i], strlen(v[i])));
+	}
+	return l;
+}
+
 json_t *
 journal_words(const struct dsn_words *w)
 {
-	json_t *o = WRITE(json_object(), w, words_fields);
+	json_t *o = WRITE(json_object(), w, words_fields), *attached = json_array();
 
 	put(o, "headers", list_of(w->headers, w->nheaders));
 	put(o, "hosts", list_of(w->redact_host_patterns, w->nredact_host_patterns));
+	put(o, "said", places_of(w->said, w->nsaid));
+	put(o, "fields", places_of(w->fields, w->nfields));
+	for (size_t i = 0; i < w->nattached; i++) {
+		char *one = xasprintf("%s %s %016llx", w->attached[i].type, w->attached[i].name,
+		    (unsigned long long)hash64(w->attached[i].data, w->attached[i].n));
+
+		json_array_append_new(attached, journal_text(one, strlen(one)));
+		free(one);
+	}
+	put(o, "attached", attached);
 	return o;
 }
 

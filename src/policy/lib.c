@@ -11,7 +11,7 @@
 
 #define NEAREST_MAX 500
 
-static const char core_key, declared_key;
+static const char core_key, declared_key, auth_key;
 
 /* core.options(name) -> what the configuration says, or nil */
 static int
@@ -70,11 +70,46 @@ core_nearest(lua_State *L)
 	return 1;
 }
 
+/* core.auth_servers() -> names that the configuration trusts (policy.auth_servers) */
+static int
+core_auth_servers(lua_State *L)
+{
+	const struct conf *c = policy_run_of(L)->gen->conf;
+
+	lua_createtable(L, (int)c->policy.nauth_servers, 0);
+	for (size_t i = 0; i < c->policy.nauth_servers; i++) {
+		lua_pushstring(L, c->policy.auth_servers[i]);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	return 1;
+}
+
+/* core.read_auth(function(message)): what message.auth_results is */
+static int
+core_read_auth(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	lua_settop(L, 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &auth_key);
+	return 0;
+}
+
+void
+policy_push_auth_results(lua_State *L)
+{
+	luaL_checkstack(L, 4, "message.auth_results");
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &auth_key) != LUA_TFUNCTION)
+		luaL_error(L, "message.auth_results: the shipped gw.auth is not in %s", policy_library_dir());
+	policy_push_object(L, OBJ_MESSAGE, 0);
+	lua_call(L, 1, 1);
+}
+
 void
 policy_push_core(lua_State *L)
 {
 	static const luaL_Reg fns[] = {
 		{ "options", core_options }, { "declare", core_declare }, { "nearest", core_nearest },
+		{ "auth_servers", core_auth_servers }, { "read_auth", core_read_auth }, { "dkim_verify", policy_dkim_verify },
 		{ NULL, NULL },
 	};
 
@@ -83,6 +118,7 @@ policy_push_core(lua_State *L)
 	lua_pop(L, 1);
 	luaL_newlib(L, fns);
 	policy_lib_zone_open(L);
+	policy_dkim_register(L);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &core_key);
 }

@@ -2,6 +2,9 @@
 libsallyport_a_SOURCES += \
 	src/policy/policy.h src/policy/policy_int.h \
 	src/policy/await.c \
+	src/policy/await_audit.c \
+	src/policy/await_body.c \
+	src/policy/await_dkim.c \
 	src/policy/await_dns.c \
 	src/policy/await_group.c src/policy/await_group.h \
 	src/policy/await_http.c \
@@ -9,6 +12,7 @@ libsallyport_a_SOURCES += \
 	src/policy/await_sql.c src/policy/await_sql.h \
 	src/policy/await_sts.c \
 	src/policy/bundle.c src/policy/bundle_pack.h \
+	src/policy/await_tlsrpt.c \
 	src/policy/change.c \
 	src/policy/check.c src/policy/check_int.h src/policy/check_lints.c \
 	src/policy/corolib.c \
@@ -24,6 +28,7 @@ libsallyport_a_SOURCES += \
 	src/policy/lib.c src/policy/lib.h \
 	src/policy/lib_cidr.c \
 	src/policy/lib_geo.c \
+	src/policy/lib_mime.c \
 	src/policy/lib_zone.c \
 	src/policy/life.c \
 	src/policy/lua_cache.c \
@@ -80,7 +85,7 @@ check_PROGRAMS += tests/unit/test_policy_lib
 TESTS += tests/unit/test_policy_lib
 tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c tests/unit/policy_fixture.h tests/unit/unit.h
 tests_unit_test_policy_lib_LDADD = $(UNIT_LIBS)
-EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua \
+EXTRA_DIST += tests/unit/lib/auth.lua tests/unit/lib/calendar.lua tests/unit/lib/cidr.lua tests/unit/lib/dkim.lua \
 	tests/unit/lib/geo.lua tests/unit/lib/parts.lua tests/unit/lib/country.mmdb tests/unit/lib/asn.mmdb tests/unit/lib/make_mmdb.py \
 	tests/unit/lib/redact.lua tests/unit/lib/schema.lua tests/unit/lib/template.lua
 check_PROGRAMS += tests/unit/test_policy_data
@@ -112,6 +117,7 @@ tests_bench_bench_policy_LDADD = libsallyport.a $(DEPS_LIBS)
 # objects
 libsallyport_a_SOURCES += \
 	src/policy/lua_match.c \
+	src/policy/lua_metric.c \
 	src/policy/matcher.c src/policy/matcher.h src/policy/matcher_int.h \
 	src/policy/matcher_eval.c \
 	src/policy/names.c src/policy/names.h \
@@ -121,6 +127,7 @@ libsallyport_a_SOURCES += \
 	src/policy/obj_hop.c \
 	src/policy/obj_message.c src/policy/obj_message.h \
 	src/policy/obj_message_edit.c \
+	src/policy/obj_notice.c \
 	src/policy/obj_parts.c \
 	src/policy/obj_rcpt.c \
 	src/policy/obj_report.c \

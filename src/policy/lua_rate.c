@@ -21,8 +21,8 @@ struct lua_counter {
 	char name[64];
 };
 
-static struct node *
-node_of(lua_State *L)
+struct node *
+policy_node(lua_State *L)
 {
 	struct policy *p = policy_run_of(L)->gen->policy;
 
@@ -168,7 +168,7 @@ gw_rate(lua_State *L)
 	u->r = NULL;
 	u->conf = c;
 	luaL_setmetatable(L, RATE_MT);
-	u->r = rate_get(node_of(L), &c, &err);
+	u->r = rate_get(policy_node(L), &c, &err);
 	if (u->r == NULL)
 		return luaL_error(L, "gw.rate: %s", err.text);
 	return 1;
@@ -226,7 +226,7 @@ gw_counter(lua_State *L)
 	memset(u, 0, sizeof *u);
 	luaL_setmetatable(L, COUNTER_MT);
 	snprintf(u->name, sizeof u->name, "%s", name);
-	u->node = node_ref(node_of(L));
+	u->node = node_ref(policy_node(L));
 	u->c = counter_get(u->node, name, &err);
 	if (u->c == NULL)
 		return luaL_error(L, "gw.counter: %s", err.text);

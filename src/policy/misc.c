@@ -1,5 +1,4 @@
-/* Small things in gw: the clock, random numbers, the log, JSON, sorted_pairs, the version; and the
- * names of what later versions will have, which say so instead of reading as nil. */
+/* Small things in gw: the clock, random numbers, the log, JSON, sorted_pairs, the version. */
 #include "config.h"
 
 #include <math.h>
@@ -255,25 +254,8 @@ gw_help(lua_State *L)
 	return 2;
 }
 
-/* ---- What is not there yet ---- */
-
-static int
-not_available(lua_State *L)
-{
-	return luaL_error(L, "gw.%s: %s not available in this version", lua_tostring(L, lua_upvalueindex(1)),
-	    lua_tostring(L, lua_upvalueindex(2)));
-}
-
-static const struct {
-	const char *name, *what;
-} later[] = {
-	{ "tlsrpt", "TLS reports are" },
-	{ "dkim", "DKIM is" }, { "arc", "ARC is" },
-	{ "mime", "MIME parsing is" }, { "metric", "metrics of policies are" }, { "audit", "the audit log is" },
-};
-
 /* What the modules of lua/ will replace. */
-static const char *const in_library[] = { "auth", "calendar", "redact", "schema", "template" };
+static const char *const in_library[] = { "arc", "auth", "calendar", "dkim", "redact", "schema", "template" };
 
 static int
 no_library(lua_State *L)
@@ -295,12 +277,6 @@ policy_misc_open(lua_State *L)
 		{ "encode", gw_json_encode }, { "decode", gw_json_decode }, { NULL, NULL },
 	};
 
-	for (size_t i = 0; i < NELEMS(later); i++) {
-		lua_pushstring(L, later[i].name);
-		lua_pushstring(L, later[i].what);
-		lua_pushcclosure(L, not_available, 2);
-		lua_setfield(L, -2, later[i].name);
-	}
 	for (size_t i = 0; i < NELEMS(in_library); i++) {
 		lua_pushstring(L, in_library[i]);
 		lua_pushcclosure(L, no_library, 1);

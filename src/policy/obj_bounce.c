@@ -19,8 +19,8 @@ words(const struct obj *o)
 	return o->s->bounce->words;
 }
 
-static bool
-is_requiretls(const struct obj *o)
+bool
+obj_bounce_is_tagged(const struct obj *o)
 {
 	return o->s->bounce->tagged || (o->s->msg->flags & MSG_REQUIRETLS) != 0;
 }
@@ -62,7 +62,7 @@ get_sender(lua_State *L, const struct obj *o)
 static void
 get_requiretls(lua_State *L, const struct obj *o)
 {
-	lua_pushboolean(L, is_requiretls(o));
+	lua_pushboolean(L, obj_bounce_is_tagged(o));
 }
 
 static void
@@ -247,7 +247,7 @@ set_return_content(lua_State *L, const struct obj *o)
 
 	if (!policy_change_check(L, "bounce.return_content"))
 		return;
-	if (want == RET_FULL && is_requiretls(o)) {
+	if (want == RET_FULL && obj_bounce_is_tagged(o)) {
 		static const char why[] = "the message came with REQUIRETLS: headers are returned, not \"full\"";
 
 		policy_note(o->r, LOG_LEVEL_WARN, "bounce.return_content clamped", why, sizeof why - 1);
@@ -270,7 +270,7 @@ set_protect(lua_State *L, const struct obj *o)
 	static const char *const names[] = { "requiretls", "redact", NULL };
 	int want = luaL_checkoption(L, 3, NULL, names);
 
-	if (!is_requiretls(o))
+	if (!obj_bounce_is_tagged(o))
 		luaL_error(L, "bounce.protect is for messages with REQUIRETLS only; look at bounce.requiretls");
 	if (policy_change_check(L, "bounce.protect"))
 		words(o)->protect = want == 0 ? DSN_WITH_REQUIRETLS : DSN_REDACTED;
@@ -426,18 +426,6 @@ b_redact_host(lua_State *L)
 	return 0;
 }
 
-static int
-b_redact_text(lua_State *L)
-{
-	return obj_not_available(L, "bounce:redact_text");
-}
-
-static int
-b_attach(lua_State *L)
-{
-	return obj_not_available(L, "bounce:attach");
-}
-
 const struct obj_class obj_bounce = {
 	.what = "bounce",
 	.fields = (const struct obj_field[]){
@@ -462,8 +450,8 @@ const struct obj_class obj_bounce = {
 		{ "protect", get_protect, set_protect, NULL },
 		{ "copy_to", get_copy_to, set_copy_to, NULL },
 		{ "redact_host", NULL, NULL, b_redact_host },
-		{ "redact_text", NULL, NULL, b_redact_text },
-		{ "attach", NULL, NULL, b_attach },
+		{ "redact_text", NULL, NULL, bounce_redact_text },
+		{ "attach", NULL, NULL, bounce_attach },
 		{ "note", NULL, NULL, obj_note },
 		{ NULL, NULL, NULL, NULL },
 	},

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "policy/lib.h"
 #include "policy/obj_message.h"
 #include "policy/rules.h"
 
@@ -113,7 +114,7 @@ get_vars(lua_State *L, const struct obj *o)
 static void
 get_auth_results(lua_State *L, const struct obj *o)
 {
-	obj_not_available(L, "message.auth_results");
+	policy_push_auth_results(L);
 }
 
 static void
@@ -333,8 +334,8 @@ m_each_recipient(lua_State *L)
 	return 1;
 }
 
-static const struct content *
-content_of(lua_State *L, const struct obj *o, const char *what)
+const struct content *
+obj_content_of(lua_State *L, const struct obj *o, const char *what)
 {
 	const struct content *c = o->s->content != NULL ? o->s->content : o->s->msg->content;
 
@@ -355,7 +356,7 @@ m_body_preview(lua_State *L)
 	struct slice s;
 
 	luaL_argcheck(L, n >= 0 && n <= (lua_Integer)PREVIEW_MAX, 2, "0 to 262144 octets");
-	s = content_body_peek(content_of(L, &o, "body_preview"), (size_t)n);
+	s = content_body_peek(obj_content_of(L, &o, "body_preview"), (size_t)n);
 	policy_body_read(o.r, (size_t)n);
 	if (o.r->killed != KILL_NONE)
 		return policy_kill(L, o.r->killed);
@@ -378,7 +379,7 @@ m_hash(lua_State *L)
 
 	if (strcmp(name, "sha256") != 0)
 		return luaL_error(L, "message:hash: \"sha256\" is the only one");
-	c = content_of(L, &o, "hash");
+	c = obj_content_of(L, &o, "hash");
 	if (c->mem == NULL && policy_replay_digest(o.r) != NULL) {
 		lua_pushstring(L, policy_replay_digest(o.r));
 		return 1;
@@ -410,23 +411,11 @@ static int
 m_parts(lua_State *L)
 {
 	struct obj o = obj_check(L, OBJ_MESSAGE);
-	const struct content *c = content_of(L, &o, "parts");
+	const struct content *c = obj_content_of(L, &o, "parts");
 
 	struct slice body = content_body_peek(c, PREVIEW_MAX);
 
 	return obj_push_parts(L, content_header_peek(c), body, c->header_size + body.n == c->size);
-}
-
-static int
-m_body_chunks(lua_State *L)
-{
-	return obj_not_available(L, "message:body_chunks");
-}
-
-static int
-m_dkim_sign(lua_State *L)
-{
-	return obj_not_available(L, "message:dkim_sign");
 }
 
 static void
@@ -466,10 +455,10 @@ const struct obj_class obj_message = {
 		{ "header_address", NULL, NULL, m_header_address },
 		{ "subject", NULL, NULL, m_subject },
 		{ "body_preview", NULL, NULL, m_body_preview },
-		{ "body_chunks", NULL, NULL, m_body_chunks },
+		{ "body_chunks", NULL, NULL, message_body_chunks },
 		{ "parts", NULL, NULL, m_parts },
 		{ "hash", NULL, NULL, m_hash },
-		{ "dkim_sign", NULL, NULL, m_dkim_sign },
+		{ "dkim_sign", NULL, NULL, message_dkim_sign },
 		{ "has_tag", NULL, NULL, m_has_tag },
 		{ "add_header", NULL, NULL, message_add_header },
 		{ "set_header", NULL, NULL, message_set_header },

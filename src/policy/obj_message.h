@@ -10,6 +10,7 @@ const char *obj_tls_no_name(enum msg_tls_no t);	/* "absent" "honoured" ... */
 int message_add_header(lua_State *L);
 int message_set_header(lua_State *L);
 int message_remove_header(lua_State *L);
+int message_dkim_sign(lua_State *L);
 int message_tag(lua_State *L);
 int message_set_from(lua_State *L);
 int message_add_recipient(lua_State *L);

@@ -123,6 +123,45 @@ message_remove_header(lua_State *L)
 	return edit_method(L, EDIT_REMOVE, "message:remove_header");
 }
 
+/* dkim_sign { key = "acme" }: with a key of the configuration, when the message leaves, so that what later
+ * handlers change is signed, too. */
+int
+message_dkim_sign(lua_State *L)
+{
+	static const char api[] = "message:dkim_sign", *const fields[] = { "key", NULL };
+	struct obj o = obj_check(L, OBJ_MESSAGE);
+	const struct conf *c = o.r->gen->conf;
+	const char *key, *near, *names[101] = { NULL };
+	struct msg *m;
+	unsigned n = 0;
+
+	luaL_checktype(L, 2, LUA_TTABLE);
+	policy_opts_check(L, 2, api, fields);
+	key = policy_opt_string(L, 2, api, "key", true, 64);
+	if (conf_dkim(c, key) == NULL) {
+		for (size_t i = 0; i < c->ndkim && i + 1 < NELEMS(names); i++)
+			names[i] = c->dkim[i].name;
+		near = policy_nearest(key, names);
+		return luaL_error(L, "%s: the configuration has no dkim.%s%s%s%s", api, key,
+		    near == NULL ? "" : " (did you mean '", near == NULL ? "" : near, near == NULL ? "" : "'?)");
+	}
+	m = obj_check_edit(L, &o, api);
+	for (size_t i = 0; i < m->nedits; i++) {
+		if (m->edits[i].op != EDIT_SIGN)
+			continue;
+		if (strcmp(m->edits[i].value, key) == 0)
+			return 0;
+		n++;
+	}
+	if (n >= MSG_SIGNATURES_MAX)
+		return luaL_error(L, "%s: at most %d signatures", api, (int)MSG_SIGNATURES_MAX);
+	if (m->nedits >= EDITS_MAX)
+		return luaL_error(L, "%s: a message may have %d header edits", api, (int)EDITS_MAX);
+	if (policy_change_check(L, "sign with dkim"))
+		msg_add_edit(m, EDIT_SIGN, "DKIM-Signature", key);
+	return 0;
+}
+
 /* ---- Tags ---- */
 
 bool

@@ -287,6 +287,8 @@ policy_objects_register(lua_State *L)
 	obj_address_register(L);
 	obj_set_register(L);
 	obj_parts_register(L);
+	obj_notice_register(L);
+	obj_chunks_register(L);
 }
 
 /* ---- The arguments of the hooks ---- */
@@ -401,12 +403,6 @@ obj_push_time(lua_State *L, int64_t ms)
 		lua_pushnil(L);
 	else
 		lua_pushnumber(L, (lua_Number)ms / 1000);
-}
-
-int
-obj_not_available(lua_State *L, const char *what)
-{
-	return luaL_error(L, "%s is not available in this version", what);
 }
 
 const char *

@@ -53,7 +53,6 @@ void obj_push_string(lua_State *L, const char *s);		/* NULL: nil */
 void obj_push_time(lua_State *L, int64_t ms);		/* seconds; 0: nil */
 void obj_push_address(lua_State *L, const char *address);	/* "user@domain", "" null */
 void obj_push_domain(lua_State *L, const char *domain);	/* NULL or "": nil */
-int obj_not_available(lua_State *L, const char *what);	/* raises */
 
 /* Arguments. */
 /* The address at `arg`, a string or an address value, checked and normalised; "" when null. The
@@ -83,6 +82,15 @@ void obj_set_register(lua_State *L);	/* gw.set */
 const char *obj_set_member(const struct obj *o, size_t i);
 /* The bits of a duties view; *with_sources false when only bits are known. */
 duty_mask obj_duties_mask(const struct obj *o, bool *with_sources);
+/* The notice is about mail that owes REQUIRETLS. */
+bool obj_bounce_is_tagged(const struct obj *o);
+/* Raises when this hook has no content. */
+const struct content *obj_content_of(lua_State *L, const struct obj *o, const char *what);
+int message_body_chunks(lua_State *L);	/* await_body.c */
+void obj_chunks_register(lua_State *L);
+int bounce_redact_text(lua_State *L);	/* obj_notice.c */
+int bounce_attach(lua_State *L);
+void obj_notice_register(lua_State *L);
 /* What a bounce's recipients and redact set are. */
 const char *obj_redact_member(const struct obj *o, size_t i);
 

@@ -119,6 +119,7 @@ struct policy_bounce {		/* bounce and dsn: the words are what the hook edits */
 	size_t nrcpts;
 	struct dsn_words *words;
 	bool tagged;			/* the original owes REQUIRETLS, whoever asked for it */
+	unsigned redactions;		/* calls of bounce:redact_text */
 };
 struct policy_subject {
 	struct policy_session *session;	/* NULL outside reception */

@@ -202,6 +202,7 @@ struct policy_run {
 	uint32_t owed;			/* by all it can reach, when it began; only if somebody observes */
 	unsigned lines;			/* log lines and notes */
 	unsigned waits, in_flight;
+	unsigned audits;		/* rows of gw.audit */
 	uint64_t turn;			/* number of this handler call, never the same again */
 	uint64_t rng[2];		/* gw.random; both 0: not seeded */
 	int predicate_ref;		/* a matcher's function instead of the handler; LUA_NOREF */
@@ -574,6 +575,10 @@ void policy_dns_open(lua_State *L);		/* await_dns.c: gw on top */
 void policy_group_open(lua_State *L);		/* await_group.c */
 void policy_memo_open(lua_State *L);
 void policy_kv_open(lua_State *L);		/* await_kv.c */
+void policy_audit_open(lua_State *L);		/* await_audit.c */
+void policy_tlsrpt_open(lua_State *L);		/* await_tlsrpt.c */
+void policy_metric_open(lua_State *L);		/* lua_metric.c */
+struct node *policy_node(lua_State *L);		/* lua_rate.c: the node that is counted for */
 void policy_sts_open(lua_State *L);		/* await_sts.c */
 void policy_table_open(lua_State *L);		/* lua_table.c */
 void policy_sql_open(lua_State *L);		/* await_sql.c */

@@ -615,6 +615,7 @@ policy_gw_open(lua_State *L)
 	policy_rules_register(L);
 	policy_cidr_open(L);
 	policy_geo_open(L);
+	policy_lib_mime_open(L);
 	lua_pushcfunction(L, policy_on);
 	lua_setfield(L, -2, "on");
 	lua_pushcfunction(L, policy_every);

@@ -182,7 +182,7 @@ struct store_result {
 	size_t n;
 	struct store_submit *notices;	/* heap array of messages to be queued in the same transaction; their status, active and text are filled in, their mail is not used */
 	size_t nnotices;
-	char *audit;			/* evidence of a relax and nothing else, heap (with n = 0) */
+	char *audit;			/* evidence of a relax or of gw.audit, and nothing else, heap (with n = 0) */
 	struct store_policy *sts;	/* a policy to keep and nothing else, heap (with n = 0) */
 	struct store_tlsrpt_count *counts;	/* TLS sessions, heap array */
 	size_t ncounts;

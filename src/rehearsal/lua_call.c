@@ -651,6 +651,13 @@ push_effects(lua_State *L, const struct call *c)
 		    "headers" : "none");
 		set_list(L, "headers", w->headers, w->nheaders);
 		lua_newtable(L);
+		for (size_t i = 0; i < w->nattached; i++) {
+			lua_pushlstring(L, w->attached[i].data, w->attached[i].n);
+			lua_setfield(L, -2, w->attached[i].name);
+		}
+		lua_setfield(L, -2, "attached");
+		set_text(L, "said", dsn_said(w, c->bounce.rcpts, 0));
+		lua_newtable(L);
 		lua_pushboolean(L, w->redact_diagnostic);
 		lua_setfield(L, -2, "diagnostic_text");
 		lua_pushboolean(L, w->redact_hosts);

@@ -645,6 +645,10 @@ tame(struct world *w, struct conf *c)
 	c->tlsrpt.send = false;
 	free(c->tlsrpt.dkim.key.path);
 	c->tlsrpt.dkim.key.path = NULL;
+	for (size_t i = 0; i < c->ndkim; i++) {
+		free(c->dkim[i].key.path);
+		c->dkim[i].key.path = NULL;
+	}
 }
 
 static int

@@ -12,7 +12,7 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	int64_t wall_ms;
 	uint64_t message;
 	uint32_t rcpt_num;
-	/* "delivered" "relayed" "failed" "expired" "discarded" "deleted" "relaxed" "pruned" */
+	/* "delivered" "relayed" "failed" "expired" "discarded" "deleted" "relaxed" "pruned" "policy" */
 	const char *event;
 	const char *from, *rcpt;
 	uint64_t removed_to;		/* pruned: number and hash of the last row that was removed */

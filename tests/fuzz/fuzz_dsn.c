@@ -93,10 +93,10 @@ check_header(struct slice header, bool has_hook_fields)
 	header_fini(&h);
 }
 
-/* The parts between the delimiters: two, or three with what is returned; the second is the status,
+/* The parts between the delimiters: two, or three with what is returned, and those of a hook; the second is the status,
  * one group for the message and one for the recipient. */
 static void
-check_parts(const struct content *c, bool *has_third_out)
+check_parts(const struct content *c, size_t attached, bool *has_third_out)
 {
 	const char *at = NULL, *end, *second;
 	char line[100], last[100];
@@ -111,10 +111,10 @@ check_parts(const struct content *c, bool *has_third_out)
 	n = strcspn(at, "\"");
 	snprintf(line, sizeof line, "\r\n--%.*s\r\n", (int)n, at);
 	snprintf(last, sizeof last, "\r\n--%.*s--\r\n", (int)n, at);
-	MUST(count(all, line) == 2 || count(all, line) == 3);
+	MUST(count(all, line) - attached == 2 || count(all, line) - attached == 3);
 	MUST(count(all, last) == 1);
 	MUST(memcmp(c->mem + c->size - strlen(last), last, strlen(last)) == 0);
-	*has_third_out = count(all, line) == 3;
+	*has_third_out = count(all, line) > 2;
 	second = memmem(c->mem, (size_t)c->size, line, strlen(line));
 	second = memmem(second + 1, (size_t)(c->mem + c->size - second - 1), line, strlen(line));
 	end = memmem(second + 1, (size_t)(c->mem + c->size - second - 1), line, strlen(line) - 2);
@@ -138,7 +138,7 @@ check(const struct msg *m, const struct dsn_request *q, const struct dsn_words *
 	MUST((m->flags & MSG_NOTICE) != 0);
 	check_lines(all);
 	check_header((struct slice){ all.p, (size_t)m->header_size }, w->nheaders > 0);
-	check_parts(m->content, &third);
+	check_parts(m->content, dsn_is_tagged(q) ? 0 : w->nattached, &third);
 	MUST((m->flags & MSG_HAS_8BIT) != 0 || !has_8bit(all.p, all.n));
 	MUST((m->flags & MSG_UTF8_HEADER) != 0 || !has_8bit(all.p, (size_t)m->header_size));
 	if (dsn_is_tagged(q) || w->return_content != RET_FULL)
@@ -147,7 +147,7 @@ check(const struct msg *m, const struct dsn_request *q, const struct dsn_words *
 	MUST((less != NULL) == third);
 	if (less != NULL) {
 		check_lines((struct slice){ less->mem, (size_t)less->size });
-		check_parts(less, &still);
+		check_parts(less, 0, &still);
 		MUST(!still && count((struct slice){ less->mem, (size_t)less->size }, TOKEN) == 0);
 		content_unref(less);
 	}
@@ -219,6 +219,23 @@ change_words(struct dsn_words *w, const uint8_t *data, char *const *t)
 		w->headers = xcalloc(1, sizeof *w->headers);
 		w->headers[0] = xstrdup(t[T_HOOK_HEADER]);
 		w->nheaders = 1;
+	}
+	if (data[2] & 32) {
+		w->attached = xcalloc(1, sizeof *w->attached);
+		w->attached[0] = (struct dsn_attachment){ xstrdup(t[T_SUBJECT]), xstrdup("text/plain"), xstrdup(t[T_HTML]),
+		    strlen(t[T_HTML]) };
+		w->nattached = 1;
+	}
+	if (data[2] & 64) {
+		w->said = xcalloc(1, sizeof *w->said);
+		w->said[0] = xstrdup(t[T_TEXT]);
+		w->nsaid = 1;
+	}
+	if (data[2] & 128) {
+		w->fields = xcalloc(2, sizeof *w->fields);
+		w->fields[0] = xstrdup(t[T_FOOTER]);
+		w->fields[1] = xstrdup(t[T_TEXT]);
+		w->nfields = 2;
 	}
 }
 

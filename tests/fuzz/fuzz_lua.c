@@ -266,6 +266,9 @@ words_hold(const struct asked *a, const struct verdict *v)
 	MUST(is_one_line(d->subject) && is_one_line(d->from_header) && is_one_line(d->copy_to));
 	for (size_t i = 0; i < d->nheaders; i++)
 		MUST(is_one_line(d->headers[i]));
+	for (size_t i = 0; i < d->nattached; i++)
+		MUST(is_one_line(d->attached[i].name) && is_one_line(d->attached[i].type));
+	MUST(d->nattached == 0 || !a->w.bounce.tagged);		/* */
 	for (size_t i = 0; i < v->nnames; i++)
 		MUST(is_one_line(v->names[i]));
 }

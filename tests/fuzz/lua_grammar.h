@@ -53,7 +53,7 @@ static const struct grammar_kind grammar_kinds[] = {
 	{ "m", LIST("m.id", "m.session", "m.from", "m.from.text", "m.from.domain", "m.from.is_null", "m.recipients",
 	    "#m.recipients", "m.recipients[$n]", "m.recipients[1].address.text", "m.size", "m.received_at", "m.direction",
 	    "m.params", "m.params.body", "m.params.envid", "m.smtputf8", "m.requiretls", "m.tls_required_no", "m.duties",
-	    "m.duties.level", "#m.duties", "m.tags", "#m.tags", "m.vars", "m.vars.a", "m.vars[$s]", "m.body_mode",
+	    "m.duties.level", "#m.duties", "m.auth_results", "gw.dkim.results(m)", "gw.arc.chain(m)", "m.tags", "#m.tags", "m.vars", "m.vars.a", "m.vars[$s]", "m.body_mode",
 	    "m:each_recipient()", "m:header($H, $n)", "m:header($H)", "m:header_raw($H)", "m:headers($H)", "m:each_header()",
 	    "m:has_header($H)", "m:header_address($H)", "m:subject()", "m:body_preview($n)", "m:body_preview(100)",
 	    "m:hash('sha256')", "m:has_tag($T)", "m.duties:has($d)", "m.duties:list()", "m.tags:list()", "m.$k"),
@@ -64,7 +64,8 @@ static const struct grammar_kind grammar_kinds[] = {
 	    "m:add_header($H, $s, 'end')", "m:set_header($H, $s)", "m:remove_header($H)", "m:set_from($A)",
 	    "m:add_recipient($A)", "m:remove_recipient(m.recipients[$n])", "m:remove_recipient($e)",
 	    "m:ignore_tls_required_no { reason = $s }", "m.vars.$k = $e", "m.vars[$s] = $e", "m.vars.a = nil",
-	    "m.body_mode = 'inspect'", "m.body_mode = $e", "m.duties = $e", "m.duties.level = $L", "m.requiretls = $b",
+	    "m:dkim_sign { key = $T }", "m:dkim_sign($t)", "for c in m:body_chunks($n) do v1 = c $S end", "v2 = m:body_chunks()",
+	    "v1 = gw.dkim.verify(m)", "m.body_mode = 'inspect'", "m.body_mode = $e", "m.duties = $e", "m.duties.level = $L", "m.requiretls = $b",
 	    "m.tls_required_no = $e", "m.from = $A", "m.tags = $t", "m.tags[$n] = $s",
 	    "for r in m:each_recipient() do r:require_tls { level = $L, reason = $s } $S end",
 	    "for k, v in m:each_header() do v1 = k v2 = v $S end",
@@ -91,7 +92,9 @@ static const struct grammar_kind grammar_kinds[] = {
 	    LIST("bo.from_header = $s", "bo.subject = $s", "bo.language = 'de'", "bo.template = $T", "bo.text = $s",
 	    "bo.html = $s", "bo.footer = $s", "bo.return_content = 'full'", "bo.return_content = $e", "bo.headers = { 'X-A: b' }",
 	    "bo.headers = $t", "bo.redact = { 'received', 'subject' }", "bo.redact = $t", "bo.protect = 'redact'",
-	    "bo.protect = $s", "bo.copy_to = $A", "bo:redact_host($s)", "bo:note($s)", "bo.sender = $A", "bo:$k($e)") },
+	    "bo.protect = $s", "bo.copy_to = $A", "bo:redact_host($s)", "bo:note($s)",
+	    "bo:redact_text($s)", "bo:redact_text(function(a, b) v1 = a $S return $e end)", "bo:redact_text('%w')",
+	    "bo:attach($s, 'text/plain', $s)", "bo:attach('a', $s, $s)", "bo:attach($e, $e, $e)", "bo.sender = $A", "bo:$k($e)") },
 	{ "rep", LIST("rep.kind", "rep.recipients", "rep.recipients[$n]", "rep.recipients[1].status", "rep.reporting_mta",
 	    "rep.envelope_id", "rep.truncated", "rep:field($H)", "rep:original($H)", "rep.recipients[1]:field($H)", "rep.$k"),
 	    LIST("rep:note($s)", "rep.kind = $s", "rep:$k($e)") },
@@ -153,7 +156,7 @@ static const struct grammar_set {
 	    "gw.all({ function() $w end, function() $w end, function() $w end }, { parallel = $i })",
 	    "gw.within(0.002, function() $B end)", "gw.within($n / 1000, function() return $w end)", "gw.all($t)",
 	    "gw.within($n, $e)", "memo($s)", "memo($e)", "memo('k' .. $i)", "gw.kv('n'):get($s)", "gw.kv('n'):add($s, $n)",
-	    "gw.dns.a($D)", "gw.sts.get($D)", "coroutine.wrap(function() $S $w end)()", "CO($i, function() $w $S end)",
+	    "gw.dns.a($D)", "gw.sts.get($D)", "gw.audit($s)", "gw.tlsrpt($D)", "gw.tlsrpt($D, { days = $n })", "gw.audit($s, $t)", "gw.audit($e, $e)", "coroutine.wrap(function() $S $w end)()", "CO($i, function() $w $S end)",
 	    "CO($i)", "coroutine.yield($e)") },
 	{ 'x', 6, LIST("while true do end", "while true do pcall(function() while true do end end) end",
 	    "local t = {} while true do t[#t + 1] = string.rep('x', 1000) end", "local s = 'x' while true do s = s .. s end",
@@ -189,7 +192,8 @@ static const struct grammar_set {
 	    "v1 = math.random($n, $n)", "v1 = gw.random($n)", "v1 = $n // $n", "v1 = $n % $n", "v1 = 1 << $n", "v1 = -($e)",
 	    "v1 = #($e)", "v1 = $e < $e", "v1 = rawequal($o, $o)", "v1 = next($t, $e)", "v1 = rawlen($e)", "require($s)",
 	    "v1 = gw.address($s)", "v1 = gw.domain($s)", "v1 = gw.set($t)", "v1 = gw.set({ $s, $D }):has($e)",
-	    "v1 = doms:has($e)", "v1 = gw.match.tag('x')", "v1 = gw.help($s)", "v1 = string.pack", "debug.sethook()",
+	    "v1 = doms:has($e)", "v1 = gw.match.tag('x')", "v1 = gw.help($s)", "v1 = gw.mime.decode($s)", "v1 = gw.mime.encode($s)", "v1, v2 = gw.mime.parameters($s)",
+	    "v1 = gw.mime.addresses($s)", "v1 = met:add($n, { a = $s })", "met:set($n, { a = $e })", "met:add($e, $t)", "v1 = string.pack", "debug.sethook()",
 	    "load('return 1')", "string.dump(function() end)", "collectgarbage()") },
 	{ 'e', 12, LIST("nil", "true", "false", "1", "'x'", "{}", "v1", "v2", "K[3]", "gw", "0.5", "print", "$n", "$s", "$s",
 	    "$t", "$q", "$q", "$o", "v$i", "K[$i]", "function(...) $S return $e end", "$V", "$n + $n", "$s .. $s", "not $e",
@@ -367,6 +371,7 @@ static const char *const grammar_prelude =
     "local function try(f, ...) local ok, a, b = pcall(f, ...) if ok then return a, b end end\n"
     "local function CO(i, f) if f then CS[i] = coroutine.create(f) end if CS[i] then return coroutine.resume(CS[i]) end end\n"
     "local doms = gw.domains { 'a.example', '*.b.example' }\n"
+    "local met = gw.metric { name = 'met', kind = 'gauge', labels = { 'a' }, series = 3 }\n"
     "local memo = gw.memo(function(k) gw.sleep(0.001) if k == 'x' then return nil, 'no' end return k .. 'y' end, "
     "{ name = 'm', ttl = 0.01, negative_ttl = 0.002, stale = 1, capacity = 4 })\n"
     "gw.on('fini', function() for i = 1, 8 do K[i] = nil CS[i] = nil end end, { name = 'zz.forget', level = 'mandatory', "

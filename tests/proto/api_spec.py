@@ -3,7 +3,6 @@
 
 - lua/meta and doc/reference are what scripts/api/main.lua makes today.
 - What C reads of tables of options is what the specification lists.
-- Names that are "not available" are the same in api/later.lua and in src/policy/misc.c.
 - lua/meta/gw.d.lua is Lua, and whoever loads it gets an error.
 - luacheck with lua/meta/luacheckrc finds nothing in the shipped policies, and finds a wrong name.
 
@@ -79,13 +78,6 @@ def check_options(table):
     report(n > 20 and not wrong, "options that C reads are in the specification", "\n".join(wrong) or f"{n} found")
 
 
-def check_later():
-    misc = read("src/policy/misc.c")
-    real = set(re.findall(r'\{ "(\w+)", "[^"]*(?:is|are)" \}', misc[misc.index("} later[]"):]))
-    said = set(re.findall(r'"(\w+)"', read("api/later.lua")))
-    report(real == said, "names that are not available", f"only in misc.c: {real - said}, only in api/later.lua: {said - real}")
-
-
 def check_meta(work):
     rc, out = run(LUA, os.path.join(SRCDIR, "lua/meta/gw.d.lua"))
     report(rc != 0 and "for editors" in out, "lua/meta/gw.d.lua raises when it is loaded", out)
@@ -126,7 +118,6 @@ def main():
     with tempfile.TemporaryDirectory(prefix="api-", dir=os.environ.get("TMPDIR")) as work:
         table = check_made(work)
         check_options(table)
-        check_later()
         check_meta(work)
         check_luacheck(work)
     print(f"# {failed} failed" if failed else "# all passed")

@@ -185,7 +185,7 @@ def check_together(work, docs):
                 report(False, b.name, "a block of the reference is one of lua policy, fragment HOOK")
             files.append(f"{page}-{b.line}.lua")
             own = f"p{len(files)}."
-            write(directory, files[-1], re.sub(r'\b(name\s*=\s*|gw\.schema\.options\()"', lambda m: m.group(0) + own, text))
+            write(directory, files[-1], re.sub(r'(?<!gw\.metric \{ )\b(name\s*=\s*|gw\.schema\.options\()"', lambda m: m.group(0) + own, text))
     surround(directory)
     loads = ", ".join(f'"{name}"' for name in files)
     write(directory, "gateway.lua", CONFIG.replace('load = "policy.lua"', f"load = {{ {loads} }}"))
@@ -286,11 +286,6 @@ def check_functions(reference):
     same("verdicts", set(re.findall(r"`gw\.(\w+)`", "".join(
         row for row in section(reference, "Verdicts").split("\n") if row.startswith("| `gw.")).split("`gw.caps {")[0])),
         set(verdicts))
-    misc = read("src/policy/misc.c")
-    later = set(re.findall(r'\{ "(\w+)", "[^"]*(?:is|are)" \}', misc[misc.index("} later[]"):]))
-    later.discard("domains")        # gw.domains has come since
-    m = re.search(r"^Not available: (`gw\..*?)\.\n", reference, re.M | re.S)
-    same("functions that are not available", set(re.findall(r"`gw\.(\w+)`", m.group(1) if m else "")), later)
 
 
 # ---- Documents for those who run it or read it ----

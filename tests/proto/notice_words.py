@@ -176,6 +176,71 @@ def pattern(t):
         t.has(text, x, "the notice")
 
 
+@case.register("redacted-texts", "R-92")
+def texts(t):
+    """redact_text with a pattern and with a function: in the reply, in both parts that show it, and in the fields."""
+    s, n = one_notice(t, on_bounce('''
+  bounce:redact_text("store%d+%.[%w.]+")
+  bounce:redact_text(function(text, what)
+    if what == "Subject" then return (text:gsub("herring", "fish")) end
+    if what == "diagnostic" then return text .. " indeed" end
+  end)
+'''), headers=HEADERS + "\nX-Store: =?utf-8?q?s?=\n =?utf-8?q?tore12=2Ecorp=2Eexample?=")
+    text = everything(n)
+    for x in ("store7", "store12", "herring", "=2E"):
+        t.lacks(text, x, "the notice")
+    t.has(n.text, "nobody of that name at (hidden) indeed", "text")
+    t.has(text, "Diagnostic-Code: smtp; 550 5.1.1 <b@good.example> nobody of that name at (hidden) indeed", "status")
+    for x in ("Subject: red fish", "X-Store: (hidden)", "Cc: d@good.example", "by (hidden); Mon, 1 Jan 2024"):
+        t.has(n.returned.decode(), x, "what is returned")
+    t.eq(parsed(n.received).defects, [], "defects")
+
+
+@case.register("redacted-texts-stay-so-when-the-hook-fails", "R-92", "R-117")
+def texts_then_error(t):
+    """What was hidden before the hook failed is not shown by the minimal notice."""
+    s, n = one_notice(t, on_bounce('  bounce:redact_text("store%d+")\n  bounce:redact_host("desk*")\n'
+                                   '  bounce:attach("a", "text/plain", "x")\n  error("no")'), headers=HEADERS)
+    text = everything(n)
+    t.lacks(text, "store7", "the notice")
+    t.lacks(text, "desk9", "the notice")
+    t.eq(len(n.types), 3, "parts")
+
+
+# ---- Attachments ----
+
+@case.register("attached-parts", "R-92", "M-140")
+def attached(t):
+    """bounce:attach: parts behind the three, with name and type; octets arrive as they were."""
+    s, n = one_notice(t, on_bounce('''
+  assert(bounce:attach("Zürich 'a\\"b\\" " .. ("lang"):rep(20) .. ".csv", "text/csv", "Größe;1\\n.\\nFrom x\\n"))
+  assert(bounce:attach("x.bin", "application/octet-stream", "\\0\\255\\r\\n" .. ("ab"):rep(500)))
+'''), params="RET=HDRS")
+    m = parsed(n.received)
+    t.eq(m.defects, [], "defects")
+    parts = list(m.iter_parts())
+    t.eq([p.get_content_type() for p in parts], ["text/plain", "message/delivery-status", "text/rfc822-headers",
+                                                 "text/csv", "application/octet-stream"], "parts")
+    t.eq([p.get_filename() for p in parts[3:]], ["Zürich 'a\"b\" " + "lang" * 20 + ".csv", "x.bin"], "names")
+    t.eq(parts[3].get_content(), "Größe;1\n.\nFrom x\n", "the text")
+    t.eq(parts[4].get_content(), b"\0\xff\r\n" + b"ab" * 500, "the octets")
+    t.eq([p.defects for p in parts], [[]] * 5, "defects of the parts")
+    n.data.decode("ascii")
+    t.check(max(map(len, n.data.split(b"\r\n"))) <= 78 + 50, "long lines")
+
+
+@case.register("nothing-attached-about-tagged-mail", "R-82", "R-83")
+def not_attached(t):
+    """REQUIRETLS mail: attach says no, and nothing but the header comes back."""
+    s, n = one_notice(t, on_bounce('''
+  local ok, why = bounce:attach("a.txt", "text/plain", "smuggled")
+  bounce.text = tostring(ok) .. ": " .. why
+'''), params="REQUIRETLS")
+    t.eq(n.types, ["text/plain", "message/delivery-status", "text/rfc822-headers"], "parts")
+    t.has(n.text, "nil: the message came with REQUIRETLS", "what the hook was told")
+    t.lacks(everything(n), "smuggled", "the notice")
+
+
 # ---- Protection chosen for one notice ----
 
 @case.register("hook-redacts-instead", "R-81", "R-87", "D3")

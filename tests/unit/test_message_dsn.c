@@ -20,7 +20,7 @@ struct part {
 struct notice {
 	struct msg *msg;
 	struct header h;
-	struct part parts[4];
+	struct part parts[6];
 	size_t n;
 };
 
@@ -643,6 +643,84 @@ START_TEST(hook_words)		/* R-116, R-117 */
 END_TEST
 
 static void
+attach(struct dsn_words *w, const char *name, const char *type, const char *data)
+{
+	w->attached = xrealloc(w->attached, (w->nattached + 1) * sizeof *w->attached);
+	w->attached[w->nattached++] = (struct dsn_attachment){ xstrdup(name), xstrdup(type), xstrdup(data), strlen(data) };
+}
+
+START_TEST(attachments)		/* the fourth place and on; none about tagged mail */
+{
+	struct dsn_words w;
+	struct notice n;
+	char *v;
+
+	dsn_words_init(&w, &q, NULL);
+	attach(&w, "help.txt", "text/plain", "Gr\xC3\xBC\xC3\x9F" "e");
+	attach(&w, "Z\xC3\xBCrich \"a\" with a name so long that it does not fit into one line of a header.bin",
+	    "application/octet-stream", "\xFF\x01");
+	n = build(&w);
+	ck_assert_uint_eq(n.n, 5);
+	ck_assert_str_eq(n.parts[2].type, "text/rfc822-headers");
+	ck_assert_str_eq(n.parts[3].type, "text/plain; charset=utf-8");
+	HAS(3, "Gr\xC3\xBC\xC3\x9F" "e");
+	v = value_of(&n.parts[3].h, "Content-Disposition");
+	ck_assert_str_eq(v, "attachment; filename=\"help.txt\"");
+	free(v);
+	ck_assert_str_eq(n.parts[4].type, "application/octet-stream");
+	v = value_of(&n.parts[4].h, "Content-Disposition");
+	ck_assert_str_eq(v, "attachment; filename*0*=UTF-8''Z%C3%BCrich%20%22a%22%20with%20a%20name%20so%20long%20that%20;"
+	    " filename*1*=it%20does%20not%20fit%20into%20one%20line%20of%20a%20header.b; filename*2*=in");
+	free(v);
+	notice_fini(&n);
+
+	/* Nothing is returned: the third place stays what RFC 6522 says it is. */
+	dsn_words_init(&w, &q, NULL);
+	w.return_content = RET_NONE;
+	attach(&w, "a", "text/csv", "1");
+	n = build(&w);
+	ck_assert_uint_eq(n.n, 4);
+	ck_assert_str_eq(n.parts[2].type, "text/rfc822-headers");
+	ck_assert_str_eq(n.parts[2].body, "");
+	notice_fini(&n);
+
+	orig->flags |= MSG_REQUIRETLS;
+	dsn_words_init(&w, &q, NULL);
+	attach(&w, "a", "text/csv", "1;2;3");
+	n = build(&w);
+	ck_assert_uint_eq(n.n, 3);
+	ck_assert(!holds(&n, "csv"));
+	notice_fini(&n);
+}
+END_TEST
+
+START_TEST(other_texts)		/* what stands instead of replies and of fields */
+{
+	struct dsn_words w;
+	struct notice n;
+
+	dsn_words_init(&w, &q, NULL);
+	w.said = xcalloc(1, sizeof *w.said);
+	w.said[0] = xstrdup("550 5.1.1 (hidden) user\nask (hidden)");
+	w.nsaid = 1;
+	w.fields = xcalloc(5, sizeof *w.fields);
+	w.nfields = 5;
+	w.fields[3] = xstrdup("(hidden) f\xC3\xBCr (hidden)");
+	w.fields[4] = xstrdup("<(hidden)\r\nX-Evil: 1>");
+	n = build(&w);
+	HAS(0, "550 5.1.1 (hidden) user ask (hidden)");
+	HAS(0, "(hidden) f\xC3\xBCr (hidden)");
+	HAS(1, "Diagnostic-Code: smtp; 550 5.1.1 (hidden) user\r\n ask (hidden)\r\n");
+	HAS(2, "To: bob@clinic.example\r\nSubject: (hidden) =?");
+	HAS(2, "Message-ID: <(hidden)  X-Evil: 1>\r\n");
+	HAS_NOT(2, "Ergebnis");
+	ck_assert(!holds(&n, "help desk"));
+	ck_assert_uint_eq(header_count(&n.h, "References"), 0);
+	notice_fini(&n);
+}
+END_TEST
+
+static void
 write_file(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "w");
@@ -782,6 +860,8 @@ UNIT_MAIN("message_dsn",
 	tcase_add_test(tc, hostile_peer);
 	tcase_add_test(tc, redactions);
 	tcase_add_test(tc, hook_words);
+	tcase_add_test(tc, attachments);
+	tcase_add_test(tc, other_texts);
 	tcase_add_test(tc, templates);
 	tcase_add_test(tc, utf8);
 	tcase_add_test(tc, long_lines);

@@ -667,6 +667,95 @@ END_TEST
 
 /* ---- The store's side ---- */
 
+/* ---- gw.audit ---- */
+
+static const char audit[] =
+    "gw.on('message', function(session, message)\n"
+    "  assert(gw.audit 'bare' == true)\n"
+    "  assert(gw.audit('with fields \\u{e4} \"', { b = { 1, 'x\\n' }, a = true }) == true)\n"
+    "  local t = gw.all { function() return gw.audit 'p' end, function() return gw.audit 'p' end } assert(t[1] and t[2])\n"
+    "  for says, bad in pairs { ['text is empty'] = { '' }, ['control character'] = { 'a\\nb' }, ['larger than'] = { 'a', { ('x'):rep(1024) } },\n"
+    "    ['500'] = { ('x'):rep(501) }, ['table'] = { 'a', 'b' } } do\n"
+    "    local ok, why = pcall(gw.audit, table.unpack(bad)) assert(not ok and why:find(says, 1, true), why) end\n"
+    "  assert(not pcall(string.gsub, 'x', 'x', function() gw.audit 'no' end))\n"
+    "  for i = 5, 8 do assert(gw.audit('n' .. i)) end\n"
+    "  local ok, why = pcall(gw.audit, 'ninth') assert(not ok and why:find 'at most 8 rows', why)\n"
+    "  return gw.hold {}\n"
+    "end, { name = 'x' })\n"
+    "gw.on('connect', function() assert(gw.audit 'without a message') return gw.reject {} end, { name = 'y' })\n"
+    "gw.on('mail', function() local v, e = gw.audit 'late' assert(v == nil and e.kind == 'servfail' and e.temporary)\n"
+    "  return gw.reject {} end, { name = 'z' })\n";
+
+static json_t *
+query(struct rig *r, enum store_verb verb)
+{
+	struct store_query *q = xcalloc(1, sizeof *q);
+	json_t *o;
+
+	q->verb = verb;
+	q->mail.reply_to = r->mb;
+	store_query(r->s, q);
+	q = rig_answer(r);
+	ck_assert_int_eq(q->status, STORE_OK);
+	o = json_loads(q->json, 0, NULL);
+	store_query_free(q);
+	return o;
+}
+
+static const char *
+said(const json_t *rows, size_t i, const char *key)
+{
+	const char *s = json_string_value(json_object_get(json_object_get(json_array_get(rows, i), "record"), key));
+
+	return s == NULL ? "" : s;
+}
+
+START_TEST(audit_rows)
+{
+	const json_t *rows;
+	struct kept k;
+	struct world w;
+	json_t *o;
+
+	kept_init(&k, audit);
+	world_init(&w);
+	answers = 0;
+	start(&k.f, &w, HOOK_MESSAGE, NULL);
+	wait_for(&k.f, 1);
+	ck_assert_msg(answer.kind == VERDICT_HOLD, "%s", fix_log);
+	start(&k.f, &w, HOOK_CONNECT, NULL);
+	wait_for(&k.f, 2);
+	ck_assert_msg(answer.kind == VERDICT_REJECT, "%s", fix_log);
+	o = query(&k.rig, STORE_EVIDENCE);
+	rows = json_object_get(o, "evidence");
+	ck_assert_uint_eq(json_array_size(rows), 9);
+	ck_assert_str_eq(said(rows, 0, "event"), "policy");
+	ck_assert_str_eq(said(rows, 0, "why"), "bare");
+	ck_assert_str_eq(said(rows, 0, "text"), "");
+	ck_assert_str_eq(said(rows, 0, "from"), "ann@acme.example");
+	ck_assert_str_eq(said(rows, 0, "by"), "x policy.lua:1");
+	ck_assert_uint_eq(strlen(said(rows, 0, "message")), 13);
+	ck_assert_uint_eq(strlen(said(rows, 0, "generation")), 64);
+	ck_assert_str_eq(said(rows, 1, "why"), "with fields \xC3\xA4 \"");
+	ck_assert_str_eq(said(rows, 1, "text"), "{\"a\":true,\"b\":[1,\"x\\x5Cx5Cu000a\"]}");
+	ck_assert_str_eq(said(rows, 8, "why"), "without a message");
+	ck_assert_str_eq(said(rows, 8, "message"), "");
+	json_decref(o);
+	o = query(&k.rig, STORE_EVIDENCE_VERIFY);
+	ck_assert(json_is_true(json_object_get(o, "ok")));
+	json_decref(o);
+	store_close(k.rig.s);
+	start(&k.f, &w, HOOK_MAIL, NULL);
+	wait_for(&k.f, 3);
+	ck_assert_msg(answer.kind == VERDICT_REJECT, "%s", fix_log);
+	world_fini(&w, k.f.g);
+	kept_unload(&k);
+	mailbox_free(k.mb);
+	rig_fini(&k.rig);
+	verdict_fini(&answer);
+}
+END_TEST
+
 static struct store_kv *
 ask(struct rig *r, enum store_kv_verb verb, const char *name, const char *key, const char *value, int64_t ttl)
 {
@@ -747,5 +836,6 @@ UNIT_MAIN("policy_await",
     tcase_add_test(tc, memo_is_passed_on);
     tcase_add_test(tc, kv_calls);
     tcase_add_test(tc, kv_answers_too_late);
+    tcase_add_test(tc, audit_rows);
     tcase_add_test(tc, rows_are_bounded);
 )

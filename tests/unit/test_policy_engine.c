@@ -253,7 +253,6 @@ static const struct load_case {
 	{ "network", "gw.dns.mx('x.example')", "gw.dns.mx: not while" },
 	{ "tables", "gw.table 'partners'", "gw.table: the configuration has no table 'partners'" },
 	{ "http", "gw.http {}", "gw.http: not while the policy is being loaded; call it in a handler" },
-	{ "not there yet", "gw.mime {}", "gw.mime: MIME parsing is not available in this version" },
 	{ "no module", "require 'no.such'", "there is no module 'no.such'" },
 	{ "module cycle", "require 'cycle'", "module 'cycle' requires itself" },
 	{ "module error", "require 'broken'", "lua/broken.lua:2: broken on purpose" },

@@ -37,6 +37,13 @@ static const struct module_case {
 	  "Authentication-Results: mx1.acme.example; none\r\n"
 	  "Authentication-Results: mx1.acme.example; ((((\\) \"\r\n"
 	  "From: x@bank.example\r\n\r\n" },
+	{ "dkim", "{}, auth_servers = { 'mx1.acme.example' }",
+	  "Authentication-Results: evil.example; dkim=pass header.d=bank.example\r\n"
+	  "Authentication-Results: MX1.acme.example; dkim=pass header.d=one.example header.s=s1 header.a=rsa-sha256;\r\n"
+	  " dkim=fail header.i=@two.example; dkim=none; arc=pass header.oldest-pass=0 smtp.remote-ip=192.0.2.1\r\n"
+	  "ARC-Seal: i=2; a=rsa-sha256; cv=pass; d=second.example; s=b; b=abc\r\n def\r\n"
+	  "ARC-Seal: i=x; d=odd.example\r\n"
+	  "ARC-Seal: i=1; cv=none; d=first.example; d=other.example; s=a; b=\r\n\r\n" },
 };
 
 START_TEST(module)

@@ -117,6 +117,22 @@ static const struct body_case {
 	{ "content", HOOK_MESSAGE,
 	  "eq(message:body_preview(5), 'Hello') eq(message:body_preview(1000), 'Hello there.\\r\\n')\n"
 	  "eq(#message:hash('sha256'), 64) eq(message:hash(), message:hash('sha256'))" },
+	{ "body chunks", HOOK_MESSAGE,
+	  "local n, all = 0, '' for piece in message:body_chunks() do n = n + 1 all = all .. piece end\n"
+	  "eq(n, 1) eq(all, 'Hello there.\\r\\n') for piece in message:body_chunks(5) do eq(piece, 'Hello') end\n"
+	  "local f = message:body_chunks(1) eq(f(), 'H') eq(f(), nil) eq(f(), nil)" },
+	{ "mime", HOOK_MESSAGE,
+	  "eq(gw.mime.decode('=?utf-8?q?Gr=C3=BC=C3=9Fe?= an'), 'Gr\\u{fc}\\u{df}e an') eq(gw.mime.decode(''), '')\n"
+	  "eq(gw.mime.decode(gw.mime.encode('x Gr\\u{fc}\\u{df}e y')), 'x Gr\\u{fc}\\u{df}e y') eq(gw.mime.encode('plain'), 'plain')\n"
+	  "local t, p = gw.mime.parameters(' Multipart/Mixed; (x) Boundary=\"a;\\\\\"b\"; name*0*=utf-8\\'\\'%C3%BC; name*1=x; charset=UTF-8')\n"
+	  "eq(t, 'multipart/mixed') eq(p.boundary, 'a;\"b') eq(p.name, '\\u{fc}x') eq(p.charset, 'UTF-8') eq(p.none, nil)\n"
+	  "t, p = gw.mime.parameters('') eq(t, '') eq(next(p), nil)\n"
+	  "local a = gw.mime.addresses('Team: \"Ann, of Acme\" <ann@ACME.example>, bob@x.example (Bob \\\\) B),\\r\\n =?utf-8?q?J=C3=BCrg?= <j@y.example>;"
+	  " <@a,@b:c@d.example>, \"q x\"@z.example, nobody, <>, (only)')\n"
+	  "eq(#a, 6) eq(a[1].name, 'Ann, of Acme') eq(a[1].address, gw.address 'ann@acme.example') eq(a[1].text, 'ann@ACME.example')\n"
+	  "eq(a[2].name, 'Bob ) B') eq(a[2].address.text, 'bob@x.example') eq(a[3].name, 'J\\u{fc}rg') eq(a[4].text, 'c@d.example')\n"
+	  "eq(a[4].name, nil) eq(a[5].text, '\"q x\"@z.example') eq(a[6].text, 'nobody') eq(a[6].address, nil)\n"
+	  "eq(#gw.mime.addresses(('a@b.example,'):rep(1500)), 1000) eq(#gw.mime.addresses(''), 0)" },
 	{ "tags", HOOK_MESSAGE,
 	  "message:tag 'secure' message:tag 'b' message:tag 'b' eq(message:has_tag('secure'), true)\n"
 	  "eq(message:has_tag('x'), false) eq(message.tags:has 'b', true) eq(#message.tags, 2)\n"
@@ -209,6 +225,17 @@ static const struct body_case {
 	  "eq(#bounce.redact, 2) bounce.redact = {} eq(#bounce.redact, 0) eq(bounce.protect, nil)\n"
 	  "bounce.copy_to = 'help@acme.example' eq(bounce.copy_to.text, 'help@acme.example')\n"
 	  "bounce:redact_host '*.corp.example' bounce:note 'n'" },
+	{ "bounce, redacted", HOOK_BOUNCE,
+	  "local seen = {} bounce:redact_text(function(text, what) seen[#seen + 1] = what .. '=' .. text end)\n"
+	  "eq(seen[1], 'diagnostic=no REQUIRETLS') eq(seen[2], 'diagnostic=550 5.1.1 no such user')\n"
+	  "eq(seen[4], 'From=\"Ann, of Acme\" <Ann@ACME.example>') eq(#seen, 9)\n"
+	  "bounce:redact_text('such%s') bounce:redact_text('^[Nn]o ') bounce:redact_text('%d*')\n"
+	  "bounce:redact_text(function(text, what) if what == 'Subject' then return 'x' end end)\n"
+	  "seen = {} bounce:redact_text(function(text, what) seen[what] = text seen[#seen + 1] = text end)\n"
+	  "eq(seen[1], '(hidden)REQUIRETLS') eq(seen[2], '(hidden) (hidden).(hidden).(hidden) no (hidden)user')\n"
+	  "eq(seen.Subject, 'x') eq(bounce.recipients[2].diagnostic, '550 5.1.1 no such user')" },
+	{ "bounce, attached", HOOK_BOUNCE,
+	  "eq(bounce:attach('a.txt', 'text/plain', 'x\\0y'), true) eq(bounce:attach('\\u{e4}', 'a/b', ''), true)" },
 	{ "dsn", HOOK_DSN, "eq(report.kind, 'failed') report.subject = 'x' eq(report.subject, 'x')" },
 	{ "tlsrpt", HOOK_TLSRPT, "eq(domain.name, 'clinic.example') eq(day, '2026-11-29')" },
 	{ "auth", HOOK_AUTH, "eq(cred.mech, 'PLAIN') eq(cred.id, 'ann') eq(cred.authzid, nil)\n"
@@ -309,13 +336,42 @@ static const struct error_case {
 	{ "dot for colon", HOOK_MESSAGE, "message.tag('x')", "called with ':'" },
 	{ "method of another", HOOK_MESSAGE, "message.tag(session, 'x')", "expected a message" },
 	{ "no header yet", HOOK_MAIL, "return message:subject()", "not there at hook mail" },
-	{ "auth_results", HOOK_MESSAGE, "return message.auth_results", "not available in this version" },
-	{ "chunks", HOOK_MESSAGE, "return message:body_chunks()", "not available in this version" },
-	{ "dkim", HOOK_MESSAGE, "return message:dkim_sign {}", "not available in this version" },
+	{ "no chunks", HOOK_MESSAGE, "return message:body_chunks(0)", "at least 1 octet" },
+	{ "dkim without a key", HOOK_MESSAGE, "return message:dkim_sign {}", "key" },
+	{ "dkim with a key of a policy", HOOK_MESSAGE, "return message:dkim_sign { key = 'x', pem = 'y' }", "no field 'pem'" },
+	{ "dkim with another key", HOOK_MESSAGE, "return message:dkim_sign { key = 'acme' }", "the configuration has no dkim.acme" },
+	{ "mime.encode with CR LF", HOOK_MESSAGE, "return gw.mime.encode('a\\r\\nb')", "control character" },
+	{ "mime.decode of much", HOOK_MESSAGE, "return gw.mime.decode(('x'):rep(65537))", "65536" },
+	{ "tlsrpt without a queue", HOOK_MESSAGE, "return gw.tlsrpt('x.example')", "there is no queue yet" },
 	{ "body_mode", HOOK_MESSAGE, "message.body_mode = 'inspect'", "is set at hook header, not at message" },
 	{ "body_mode", HOOK_HEADER, "message.body_mode = 'all'", "invalid option" },
-	{ "attach", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "not available in this version" },
-	{ "redact_text", HOOK_BOUNCE, "bounce:redact_text('x')", "not available in this version" },
+	{ "attach: type", HOOK_BOUNCE, "bounce:attach('a', 'b', 'c')", "text/csv" },
+	{ "attach: type with a parameter", HOOK_BOUNCE, "bounce:attach('a', 'text/plain; a=b', 'c')", "text/csv" },
+	{ "attach: type with CR LF", HOOK_BOUNCE, "bounce:attach('a', 'text/plain\\r\\nX: y', 'c')", "text/csv" },
+	{ "attach: type with NUL", HOOK_BOUNCE, "bounce:attach('a', 'text/plain\\0', 'c')", "text/csv" },
+	{ "attach: message", HOOK_BOUNCE, "bounce:attach('a', 'Message/rfc822', 'c')", "not a message" },
+	{ "attach: multipart", HOOK_BOUNCE, "bounce:attach('a', 'multipart/mixed', 'c')", "not a message" },
+	{ "attach: name with CR LF", HOOK_BOUNCE, "bounce:attach('a\\r\\nX: y', 'text/plain', 'c')", "control character" },
+	{ "attach: name with NUL", HOOK_BOUNCE, "bounce:attach('a\\0b', 'text/plain', 'c')", "control character" },
+	{ "attach: path", HOOK_BOUNCE, "bounce:attach('../a', 'text/plain', 'c')", "without a path" },
+	{ "attach: no name", HOOK_BOUNCE, "bounce:attach('', 'text/plain', 'c')", "without a path" },
+	{ "attach: long name", HOOK_BOUNCE, "bounce:attach(('x'):rep(121), 'text/plain', 'c')", "120" },
+	{ "attach: too much", HOOK_BOUNCE, "bounce:attach('a', 'text/plain', ('x'):rep(200000))\n"
+	  "bounce:attach('b', 'text/plain', ('x'):rep(62145))", "262144 octets in all" },
+	{ "attach: too many", HOOK_BOUNCE, "for i = 1, 9 do bounce:attach('a', 'text/plain', 'c') end", "at most 8" },
+	{ "redact_text: bad pattern", HOOK_BOUNCE, "bounce:redact_text('(x')", "pattern" },
+	{ "redact_text: empty", HOOK_BOUNCE, "bounce:redact_text('')", "it is empty" },
+	{ "redact_text: too often", HOOK_BOUNCE, "for i = 1, 17 do bounce:redact_text('x') end", "at most 16" },
+	{ "redact_text: function gives a table", HOOK_BOUNCE, "bounce:redact_text(function() return {} end)", "gave a table" },
+	{ "redact_text: function gives octets", HOOK_BOUNCE, "bounce:redact_text(function() return '\\xff' end)", "not UTF-8" },
+	{ "redact_text: function gives NUL", HOOK_BOUNCE, "bounce:redact_text(function() return '\\0' end)", "not UTF-8" },
+	{ "redact_text: function gives much", HOOK_BOUNCE,
+	  "bounce:redact_text(function() return ('x'):rep(8001) end)", "more than 8000" },
+	{ "redact_text: function waits", HOOK_BOUNCE, "bounce:redact_text(function() gw.sleep(0) end)", "cannot wait" },
+	{ "redact_text: function fails", HOOK_BOUNCE, "bounce:redact_text(function() error('no') end)", "no" },
+	{ "redact_text: pattern without end", HOOK_BOUNCE,
+	  "bounce:redact_text(function(s, w) return ('a'):rep(200) end)\n"
+	  "bounce:redact_text(('a?'):rep(60) .. ('a'):rep(60) .. 'b')", "too many steps" },
 	{ "other hash", HOOK_MESSAGE, "return message:hash('md5')", "sha256" },
 	/* X-62: nothing from Lua becomes a line of its own */
 	{ "CR LF in a value", HOOK_MESSAGE, "message:add_header('X-A', 'b\\r\\n\\r\\nbody')", "line breaks" },

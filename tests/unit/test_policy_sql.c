@@ -5,8 +5,10 @@
 #include <sqlite3.h>
 
 #include "data/data.h"
+#include "data/metric.h"
 #include "data/pool.h"
 #include "data/rate.h"
+#include "policy/policy_int.h"
 
 static char dir[] = "policy-sql-XXXXXX", *here;
 
@@ -430,6 +432,54 @@ START_TEST(rates_and_counters)
 }
 END_TEST
 
+static void
+take_metric(void *arg, const char *name, const char *help, bool is_counter, const char *labels, double v)
+{
+	char *page = arg;
+	size_t n = strlen(page);
+
+	snprintf(page + n, 1000 - n, "%s|%s|%d|%s|%g\n", name, help, is_counter, labels == NULL ? "" : labels, v);
+}
+
+START_TEST(own_metrics)
+{
+	char page[1000] = "";
+	struct kit k;
+
+	kit_init(&k,
+	    "local n = gw.metric { name = 'seen_total', help = 'Seen', labels = { 'domain', 'big' }, series = 3 }\n"
+	    "local g = gw.metric { name = 'level', kind = 'gauge' }\n"
+	    "assert(n.name == 'gw_policy_seen_total' and n.kind == 'counter' and g.kind == 'gauge')\n"
+	    "assert(not pcall(n.add, n, 1, { domain = 'x', big = 1 }) and not pcall(g.set, g, 1))\n"
+	    "gw.on('message', function(session, message)\n"
+	    "  local d = message.from.domain\n"
+	    "  assert(n:add(1, { domain = d, big = true }) == 1 and n:add(0.5, { domain = 'acme.example', big = 'true' }) == 1.5)\n"
+	    "  assert(n:add(2, { domain = message.from, big = 7 }) == 2) g:set(-1.5) assert(g:add() == -0.5 and g:add(-1) == -1.5)\n"
+	    "  for i = 1, 50 do n:add(1, { domain = 'x' .. i, big = false }) end\n"
+	    "  for _, bad in ipairs { function() n:add(-1, { domain = 'a', big = 'b' }) end, function() n:add(1) end,\n"
+	    "    function() n:add(1, { domain = 'a' }) end, function() n:add(1, { domain = 'a', big = 1, x = 1 }) end,\n"
+	    "    function() n:add(1, { domain = {}, big = 1 }) end, function() n:set(1, { domain = 'a', big = 1 }) end,\n"
+	    "    function() n:add(0/0, { domain = 'a', big = 1 }) end, function() g:set(math.huge) end, function() g:set() end,\n"
+	    "    function() return n.vlaue end, function() gw.metric { name = 'late' } end, function() g:add('x') end,\n"
+	    "    function() g:set(1, { a = 1 }) end } do assert(not pcall(bad)) end\n"
+	    "  return gw.hold {}\n"
+	    "end, { name = 'x' })\n"
+	    "for says, bad in pairs { ['name'] = {}, ['1 to 50 letters'] = { name = 'A' }, ['none of counter'] = { name = 'x', kind = 'histogram' },\n"
+	    "  ['at most 4'] = { name = 'x', labels = { 'a', 'b', 'c', 'd', 'e' } }, ['twice'] = { name = 'x', labels = { 'a', 'a' } },\n"
+	    "  ['1 to 31'] = { name = 'x', labels = { 'a b' } }, ['series'] = { name = 'x', series = 1001 },\n"
+	    "  ['there since the start as a gauge'] = { name = 'level' }, ['backslash'] = { name = 'x', help = '\\\\' } } do\n"
+	    "  local ok, why = pcall(gw.metric, bad) assert(not ok and tostring(why):find(says, 1, true), says .. ': ' .. tostring(why)) end\n");
+	start(&k, HOOK_MESSAGE, NULL);
+	ck_assert_msg(answer.kind == VERDICT_HOLD, "%s", fix_log);
+	metrics_each(node_metrics(k.f.p->own_node), take_metric, page);
+	ck_assert_ptr_nonnull(strstr(page, "gw_policy_seen_total|Seen|1|domain=\"acme.example\",big=\"true\"|1.5\n"));
+	ck_assert_ptr_nonnull(strstr(page, "|domain=\"ann@acme.example\",big=\"7\"|2\n"));
+	ck_assert_ptr_nonnull(strstr(page, "|domain=\"_other\",big=\"_other\"|49\n"));
+	ck_assert_ptr_nonnull(strstr(page, "gw_policy_level|A policy's own|0||-1.5\n"));
+	kit_fini(&k);
+}
+END_TEST
+
 /* Two generations in one engine, and two engines with one node. */
 START_TEST(state_that_outlives_a_generation)
 {
@@ -497,6 +547,7 @@ UNIT_MAIN("policy_sql",
     tcase_add_test(tc, a_schema_that_changes);
     tcase_add_test(tc, databases_that_do_not_load);
     tcase_add_test(tc, rates_and_counters);
+    tcase_add_test(tc, own_metrics);
     tcase_add_test(tc, state_that_outlives_a_generation);
     tcase_add_test(tc, caches);
 )

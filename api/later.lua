@@ -1,3 +1,0 @@
--- Names that this version knows and refuses: reading is fine, calling raises.
-later { "tlsrpt", "dkim", "arc",
-  "mime", "metric", "audit" }
