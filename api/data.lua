@@ -107,7 +107,7 @@ gw.on("message", function(session, message)
   end
 end, { name = "tagged" })]] }
 
-func "gw.metric" { "A counter or a gauge of the node with labels, on the page of metrics as `gw_policy_<name>`.", group = "data", contexts = "load",
+func "gw.metric" { "A counter or a gauge of the node with labels, on the page of metrics as `gw_metric_<name>`.", group = "data", contexts = "load",
   args = { { "opts", "table", fields = { { "name", "string", "1 to 50 letters a-z, digits and `_`." }, { "kind?", '"counter"|"gauge"', '"counter".' },
     { "help?", "string", "For people." }, { "labels?", "string[]", "Up to 4 names." },
     { "series?", "integer", "How many different values of the labels are counted apart: 100, at most 1000. The rest is counted together." } } } },
@@ -120,7 +120,7 @@ gw.on("message", function(session, message)
   end
 end, { name = "invoices" })]] }
 object "gw.metric" { "A metric. It begins anew with a restart, not with a reload.", class = "gw.Metric", metatable = "gw.metric",
-  fields = { { "name", "string", "With `gw_policy_` in front." }, { "kind", '"counter"|"gauge"' } }, methods = {
+  fields = { { "name", "string", "With `gw_metric_` in front." }, { "kind", '"counter"|"gauge"' } }, methods = {
   add = { "Adds n, and returns the value. A counter only grows.", contexts = "handlers", args = { { "n?", "number", "1" },
     { "labels?", "table", "A value for each label; the first 64 octets count." } },
     returns = { { "value", "number" } }, errors = "a label is missing or unknown" },

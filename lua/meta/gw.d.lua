@@ -100,7 +100,7 @@ function GwCounter:add(n) end
 
 ---A metric. It begins anew with a restart, not with a reload.
 ---@class gw.Metric
----@field name string With `gw_policy_` in front.
+---@field name string With `gw_metric_` in front.
 ---@field kind "counter"|"gauge"
 local GwMetric = {}
 
@@ -1630,7 +1630,7 @@ function gw.rate(opts) end
 ---@return gw.Counter counter
 function gw.counter(name) end
 
----A counter or a gauge of the node with labels, on the page of metrics as `gw_policy_<name>`.
+---A counter or a gauge of the node with labels, on the page of metrics as `gw_metric_<name>`.
 ---@param opts { name: string, kind?: "counter"|"gauge", help?: string, labels?: string[], series?: integer }
 ---@return gw.Metric metric
 function gw.metric(opts) end

@@ -25,7 +25,7 @@ add_metric(void *arg, const struct ctl_metric *m)
 {
 	struct metrics_text *t = arg;
 
-	const char *part = strncmp(m->name, "sallyport_", 10) == 0 ? strstr(m->name, "_seconds_") : NULL;
+	const char *part = strncmp(m->name, "gw_metric_", 10) == 0 ? NULL : strstr(m->name, "_seconds_");
 	size_t n = part == NULL ? strlen(m->name) : (size_t)(part - m->name) + strlen("_seconds");
 
 	if (t->last == NULL || strncmp(t->last, m->name, n) != 0 || (t->last[n] != '\0' && part == NULL))

@@ -187,7 +187,7 @@ gw_metric(lua_State *L)
 	s = policy_opt_string(L, 1, "gw.metric", "name", true, 63);
 	if (!is_name(s, 50))
 		return luaL_error(L, "gw.metric: a name has 1 to 50 letters a-z, digits and '_'");
-	snprintf(c.name, sizeof c.name, "gw_policy_%s", s);
+	snprintf(c.name, sizeof c.name, "gw_metric_%s", s);
 	s = policy_opt_string(L, 1, "gw.metric", "kind", false, 20);
 	if (s != NULL && strcmp(s, "gauge") == 0)
 		c.kind = METRIC_GAUGE;

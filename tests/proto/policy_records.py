@@ -53,17 +53,17 @@ def rows_and_series(t):
     shown = gw.run("evidence", "show", r["message"]).stdout
     t.check(shown.index("seen \u00e4 by ann@a.example") < shown.index("delivered"), "evidence show: the row, then the delivery")
     text = gw.run("metrics").stdout
-    t.has(text, "# HELP gw_policy_seen_total Mail seen\n# TYPE gw_policy_seen_total counter\n", "metrics")
+    t.has(text, "# HELP gw_metric_seen_total Mail seen\n# TYPE gw_metric_seen_total counter\n", "metrics")
     for line in ('{domain="a.example"} 1', '{domain="b.example"} 1', '{domain="_other"} 3'):
-        t.has(text, f"gw_policy_seen_total{line}\n", "metrics")
-    t.has(text, "# TYPE gw_policy_last_size_seconds_ gauge\ngw_policy_last_size_seconds_ 1\n", "metrics")
+        t.has(text, f"gw_metric_seen_total{line}\n", "metrics")
+    t.has(text, "# TYPE gw_metric_last_size_seconds_ gauge\ngw_metric_last_size_seconds_ 1\n", "metrics")
     t.eq(gw.run("reload").returncode, 0, "reload")
-    t.has(gw.run("metrics").stdout, 'gw_policy_seen_total{domain="_other"} 3', "after a reload")
+    t.has(gw.run("metrics").stdout, 'gw_metric_seen_total{domain="_other"} 3', "after a reload")
     t.has(gw.run("evidence", "verify").stdout, "chain intact", "verify")
     gw.stop()
     gw.start()
     t.has(gw.run("evidence", "verify").stdout, f"{len(rows)} rows, chain intact", "verify after a restart")
-    t.lacks(gw.run("metrics").stdout, "gw_policy_seen_total{", "series after a restart")
+    t.lacks(gw.run("metrics").stdout, "gw_metric_seen_total{", "series after a restart")
 
 
 case.main()

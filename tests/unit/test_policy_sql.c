@@ -449,7 +449,7 @@ START_TEST(own_metrics)
 	kit_init(&k,
 	    "local n = gw.metric { name = 'seen_total', help = 'Seen', labels = { 'domain', 'big' }, series = 3 }\n"
 	    "local g = gw.metric { name = 'level', kind = 'gauge' }\n"
-	    "assert(n.name == 'gw_policy_seen_total' and n.kind == 'counter' and g.kind == 'gauge')\n"
+	    "assert(n.name == 'gw_metric_seen_total' and n.kind == 'counter' and g.kind == 'gauge')\n"
 	    "assert(not pcall(n.add, n, 1, { domain = 'x', big = 1 }) and not pcall(g.set, g, 1))\n"
 	    "gw.on('message', function(session, message)\n"
 	    "  local d = message.from.domain\n"
@@ -472,10 +472,10 @@ START_TEST(own_metrics)
 	start(&k, HOOK_MESSAGE, NULL);
 	ck_assert_msg(answer.kind == VERDICT_HOLD, "%s", fix_log);
 	metrics_each(node_metrics(k.f.p->own_node), take_metric, page);
-	ck_assert_ptr_nonnull(strstr(page, "gw_policy_seen_total|Seen|1|domain=\"acme.example\",big=\"true\"|1.5\n"));
+	ck_assert_ptr_nonnull(strstr(page, "gw_metric_seen_total|Seen|1|domain=\"acme.example\",big=\"true\"|1.5\n"));
 	ck_assert_ptr_nonnull(strstr(page, "|domain=\"ann@acme.example\",big=\"7\"|2\n"));
 	ck_assert_ptr_nonnull(strstr(page, "|domain=\"_other\",big=\"_other\"|49\n"));
-	ck_assert_ptr_nonnull(strstr(page, "gw_policy_level|A policy's own|0||-1.5\n"));
+	ck_assert_ptr_nonnull(strstr(page, "gw_metric_level|A policy's own|0||-1.5\n"));
 	kit_fini(&k);
 }
 END_TEST
