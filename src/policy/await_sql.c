@@ -46,8 +46,8 @@ answered(void *reader, struct mail *m)
 
 /* ---- Results ---- */
 
-static void
-push_value(lua_State *L, const struct sql_value *v)
+void
+policy_push_sql_value(lua_State *L, const struct sql_value *v)
 {
 	if (v->kind == SQL_INTEGER)
 		lua_pushinteger(L, (lua_Integer)v->integer);
@@ -99,7 +99,7 @@ push_row(lua_State *L, const struct sql_query *q, size_t row, int mt)
 	policy_charge_lua(L, q->ncolumns * 4);
 	lua_createtable(L, 0, (int)q->ncolumns);
 	for (size_t i = 0; i < q->ncolumns; i++) {
-		push_value(L, &q->cells[row * q->ncolumns + i]);
+		policy_push_sql_value(L, &q->cells[row * q->ncolumns + i]);
 		lua_setfield(L, -2, q->columns[i]);
 	}
 	lua_pushvalue(L, mt);

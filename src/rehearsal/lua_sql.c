@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "data/sql.h"
+#include "policy/await_sql.h"
 #include "rehearsal/lua_int.h"
 
 #define ROWS_MAX 10000
@@ -221,19 +222,6 @@ sql_fail(lua_State *L)
 	return 1;
 }
 
-static void
-push_value(lua_State *L, const struct sql_value *v)
-{
-	if (v->kind == SQL_INTEGER)
-		lua_pushinteger(L, (lua_Integer)v->integer);
-	else if (v->kind == SQL_NUMBER)
-		lua_pushnumber(L, v->number);
-	else if (v->kind == SQL_TEXT)
-		lua_pushlstring(L, v->text.p, v->text.n);
-	else
-		lua_pushnil(L);
-}
-
 /* What was asked: { { database =, statement =, values = { ... } }, ... } */
 static int
 sql_requests(lua_State *L)
@@ -251,7 +239,7 @@ sql_requests(lua_State *L)
 		lua_setfield(L, -2, "statement");
 		lua_createtable(L, (int)q->nparams, 0);
 		for (unsigned k = 0; k < q->nparams; k++) {
-			push_value(L, &q->params[k]);
+			policy_push_sql_value(L, &q->params[k]);
 			lua_rawseti(L, -2, (lua_Integer)k + 1);
 		}
 		lua_setfield(L, -2, "values");
