@@ -27,7 +27,10 @@ struct cell {
 struct rows;
 #define ROW_NONE SIZE_MAX
 struct rows *rows_ref(struct rows *r);		/* any thread, as all of these */
-void rows_unref(struct rows *r);		/* NULL is fine */
+void rows_unref(struct rows *r);		/* NULL is fine; frees nothing, see below */
+/* What nobody holds any more waits to be freed by a thread that has the time: not a worker's. */
+bool rows_have_unheld(void);
+void rows_free_unheld(void);
 uint64_t rows_version(const struct rows *r);	/* 1 for the first reading of this run of the program */
 const char *rows_hash(const struct rows *r);	/* SHA-256 of the file, 64 hex digits */
 size_t rows_count(const struct rows *r);

@@ -212,13 +212,25 @@ rows_ref(struct rows *r)
 	return r;
 }
 
+/* Those that nobody holds any more. To free a million JSON values takes a large part of a second, and the
+ * last holder may be a worker. */
+static _Atomic(struct rows *) unheld;
+
 void
 rows_unref(struct rows *r)
 {
-	struct block *b, *next;
-
 	if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	r->next = atomic_load(&unheld);
+	while (!atomic_compare_exchange_weak(&unheld, &r->next, r))
+		;
+}
+
+static void
+rows_free(struct rows *r)
+{
+	struct block *b, *next;
+
 	for (size_t i = 0; i < r->ncolumns; i++)
 		index_free(r->index[i]);
 	for (b = r->blocks; b != NULL; b = next) {
@@ -228,6 +240,23 @@ rows_unref(struct rows *r)
 	json_decref(r->root);
 	free(r->cells);
 	free(r);
+}
+
+bool
+rows_have_unheld(void)
+{
+	return atomic_load(&unheld) != NULL;
+}
+
+void
+rows_free_unheld(void)
+{
+	struct rows *r = atomic_exchange(&unheld, NULL), *next;
+
+	for (; r != NULL; r = next) {
+		next = r->next;
+		rows_free(r);
+	}
 }
 
 void

@@ -18,6 +18,7 @@ struct rows {
 	size_t n;
 	struct block *blocks;		/* texts */
 	json_t *root;
+	struct rows *next;		/* unheld */
 };
 struct rows *rows_new(void);
 void *rows_alloc(struct rows *r, size_t n);	/* for as long as the rows */

@@ -110,6 +110,7 @@ look_at_tables(struct job *j, unsigned thread)
 		data_look(l->v[i]);
 		data_unref(l->v[i]);
 	}
+	rows_free_unheld();
 	atomic_store(l->is_looking, false);
 	free(l->v);
 	free(l);
@@ -142,7 +143,7 @@ on_look(evutil_socket_t fd, short what, void *arg)
 	l->job.work = look_at_tables;
 	l->is_looking = &d->is_looking;
 	generations_each_setup(d->gens, add_data, l);
-	if (l->n > 0 && pool_do(d->pool, &l->job))
+	if ((l->n > 0 || rows_have_unheld()) && pool_do(d->pool, &l->job))
 		return;
 	for (size_t i = 0; i < l->n; i++)
 		data_unref(l->v[i]);
@@ -871,6 +872,7 @@ daemon_free(struct daemon *d)
 	if (d->base != NULL)
 		event_base_free(d->base);
 	setup_unref(d->setup);
+	rows_free_unheld();
 }
 
 /* Started with standard error closed, the next file opened would be number 2: log lines would go into

@@ -63,7 +63,8 @@ wrap(lua_State *L, const char *owner, const char *name)
 	was = __atomic_load_n(&policy_api_real[f - policy_api], __ATOMIC_RELAXED);
 	if (was != NULL && was != fn)	/* another program stands in for it: not ours to check */
 		return;
-	__atomic_store_n(&policy_api_real[f - policy_api], fn, __ATOMIC_RELAXED);
+	if (was == NULL)
+		__atomic_store_n(&policy_api_real[f - policy_api], fn, __ATOMIC_RELAXED);
 	luaL_checkstack(L, 20, "api");
 	while (lua_getupvalue(L, -1 - n, n + 1) != NULL)
 		n++;

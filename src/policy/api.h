@@ -31,7 +31,7 @@ struct api_text {
 };
 extern const struct api_fn policy_api[];	/* by owner and name */
 extern const size_t policy_api_count;
-extern lua_CFunction policy_api_real[];		/* the same in every state; written once */
+extern lua_CFunction policy_api_real[];		/* the same in every state; written once, by whichever thread is first */
 extern const char *const policy_api_names[];	/* "gw.kv", "message:subject"; NULL-terminated */
 /* What the arguments of a hook are: names as in policy_api_names, before the ':'; "" for plain values. */
 extern const char *const policy_api_hook_args[HOOKS][5];
@@ -44,7 +44,7 @@ static inline int
 policy_api_call(lua_State *L, unsigned i)
 {
 	policy_api_check(L, &policy_api[i]);
-	return policy_api_real[i](L);
+	return __atomic_load_n(&policy_api_real[i], __ATOMIC_RELAXED)(L);
 }
 
 /* All functions below gw, which is on top of the stack, and the methods of userdata. */

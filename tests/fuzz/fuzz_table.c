@@ -65,6 +65,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r != NULL)
 		look(r);
 	rows_unref(r);
+	rows_free_unheld();
 	free(text);
 	return 0;
 }

@@ -318,7 +318,11 @@ START_TEST(watching)
 	ck_assert_uint_eq(rows_version(table_rows(t, &held)), 2);
 	ck_assert(slice_is(rows_cell(held, 0, 1)->text, "2"));
 	ck_assert(slice_is(rows_cell(old, 0, 1)->text, "1"));
+	rows_free_unheld();
 	rows_unref(old);
+	ck_assert(rows_have_unheld());	/* whoever lets go last need not free them */
+	rows_free_unheld();
+	ck_assert(!rows_have_unheld());
 
 	change(d, "k,v\na\n");
 	ck_assert_uint_eq(rows_version(table_rows(t, &held)), 2);
