@@ -446,7 +446,10 @@ conf_eval(const char *text, size_t n, const char *name, struct problems *p)
 	unsigned before = p->nerrors;
 	json_t *out = NULL;
 
-	MUST(L != NULL);
+	if (L == NULL) {
+		problem_error(p, "%s: there is not enough memory to read it", name);
+		return NULL;
+	}
 	lua_pushcfunction(L, run);
 	lua_pushlightuserdata(L, &sb);
 	if (lua_pcall(L, 1, 2, 0) != LUA_OK) {

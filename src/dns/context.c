@@ -198,11 +198,16 @@ dns_context_open(struct event_base *base, const struct dns_conf *conf, struct er
 		return NULL;
 	x = xcalloc(1, sizeof *x);
 	pthread_mutex_lock(&ub_lock);
+	errno = 0;
 	x->ub = ub_ctx_create_event(base);
 	if (x->ub == NULL)
 		err_set(err, "libunbound cannot be started: out of memory or not built for libevent");
 	else if (configure(x, conf, err) == 0)
 		rc = finalize(x, conf, err);
+	/* What libunbound began and had no memory for it frees with events that are still in the loop, and the
+	 * context itself cannot always be deleted: no way back. */
+	if (rc != 0 && errno == ENOMEM)
+		out_of_memory(0);
 	pthread_mutex_unlock(&ub_lock);
 	if (rc == 0)
 		return x;

@@ -19,6 +19,7 @@ KINDS = ("none", "sync", "write", "open", "socket", "accept", "malloc", "read", 
          "connect")
 HOW = {"once": 0, "from": 1, "crash": 3, "slow": 4}
 FIELDS = ("kind", "n", "error", "how", "fired", "live", "wall_ms", "every")     # as in struct control
+EXIT_NO_MEMORY = 71     # how the programs end when they cannot go on without
 SIZE = 8 * (len(FIELDS) + len(KINDS))
 
 

@@ -8,6 +8,7 @@ row stops the others. `make soak` does all indexes, pages and seeds where `make 
 import errno
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import case                                                         # noqa: E402
 from case import Gateway, basic_config                              # noqa: E402
-from shim import Shim                                               # noqa: E402
+from shim import EXIT_NO_MEMORY, Shim, is_sanitized                # noqa: E402
 
 SOAK = os.environ.get("SOAK") == "1"
 LONG = 3600 if SOAK else 120
@@ -234,6 +235,35 @@ def faults_at_start(t):
              ("write", errno.ENOSPC, "from"), ("read", errno.EIO, "once"), ("truncate", errno.EIO, "once"),
              ("socket", errno.EMFILE, "once")]
     start_walk(t, gw, shim, kinds if SOAK else kinds[:5], 0 if SOAK else 2, before, after)
+
+
+@case.register("memory-at-the-start", "F-8", seconds=LONG)
+def memory_at_start(t):
+    """Whichever allocation fails, libunbound's with its trust anchors among them: it runs, or it ends with a
+    reason and status 1, or with the status for want of memory."""
+    if is_sanitized():
+        raise case.Skip("the sanitizer's own allocator cannot be asked to fail")
+    hop = t.nexthop()
+    shim = Shim(t.path("shim"))
+    gw = prepare(t, hop, env=shim.env())
+    shim.arm("malloc", 1 << 40)
+    gw.start().stop()
+    total = shim.count("malloc")
+    ends = {}
+    for n in range(1, total, max(1, total // (2000 if SOAK else 20))):
+        shim.arm("malloc", n, errno.ENOMEM)
+        try:
+            gw.start()
+            code = gw.stop(check=False)
+        except AssertionError as e:
+            found = re.search(r"ended at once with (-?\d+)\n", str(e))
+            if found is None:
+                raise
+            code = int(found.group(1))
+        t.check(code in (0, 1, EXIT_NO_MEMORY), f"allocation {n} of {total} failed: status {code}\n{gw.log_tail()}")
+        ends[code] = ends.get(code, 0) + 1
+    print(f"# {total} allocations at the start; how it ended when one failed: {ends}")
+    t.check(ends.get(EXIT_NO_MEMORY, 0) > 0, "nothing failed")
 
 
 def schema_case(t, make, many):

@@ -25,11 +25,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import case                                                         # noqa: E402
 from case import Client, Gateway, NextHop, basic_config             # noqa: E402
 from lab.client import tls_context                                  # noqa: E402
-from shim import Shim, is_sanitized                                 # noqa: E402
+from shim import EXIT_NO_MEMORY, Shim, is_sanitized                # noqa: E402
 
 SOAK = os.environ.get("SOAK") == "1"
 FROM = int(os.environ.get("SHIM_FROM", "1"))     # to go on where another run was ended
-EXIT_NO_MEMORY = 71
 
 # kind, errno, how many indexes `make check` looks at
 WALKS = {
