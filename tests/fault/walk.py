@@ -122,6 +122,8 @@ class Walker:
         except case.Unexpected as e:
             found = re.search(r"got (\d{3})", str(e))
             if "no reply in time" in str(e):
+                if self.gw.process.poll() is not None:      # connected to a process that was about to end
+                    return 0
                 raise AssertionError(f"{which} message {token}: {e}") from None
             return int(found.group(1)) if found else 0
         except (EOFError, ssl.SSLError, OSError) as e:
@@ -281,7 +283,8 @@ class Walker:
         self.wait_ready()
         until = time.monotonic() + 60
         asked = 0
-        while [x for x in self.acked if x not in self.seen()]:
+        # One that arrived may be held all the same: the end came before that was on disk.
+        while [x for x in self.acked if x not in self.seen()] or self.gw.queue():
             if time.monotonic() > until:
                 lost = [x for x in self.acked if x not in self.seen()]
                 raise AssertionError(f"acknowledged and not arrived: {lost}\nqueue: {self.gw.queue()}\n"
@@ -293,7 +296,6 @@ class Walker:
                 self.gw.run("queue", "release", "--to", "*", "--reason", "faults are over")
             self.died()
             time.sleep(0.05)
-        self.gw.wait_queue_empty(30)
         self.seen()
         wrong = [(x, self.refused[x]) for x in self.refused if x in self.done]
         if wrong:
