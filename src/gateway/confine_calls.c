@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define LOAD_SECONDS 10
+
 static const int allowed[] = {
 	/* files and descriptors */
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64),
@@ -37,8 +39,9 @@ static const int allowed[] = {
 	SCMP_SYS(epoll_create), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(select),
 	SCMP_SYS(pselect6), SCMP_SYS(eventfd), SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create),
-	SCMP_SYS(timerfd_settime), SCMP_SYS(signalfd), SCMP_SYS(signalfd4), SCMP_SYS(nanosleep),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(futex), SCMP_SYS(futex_waitv),
+	SCMP_SYS(timerfd_settime), SCMP_SYS(alarm), SCMP_SYS(setitimer), SCMP_SYS(signalfd), SCMP_SYS(signalfd4),
+	SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(futex),
+	SCMP_SYS(futex_waitv),
 	/* sockets, of the families below */
 	SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4),
 	SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
@@ -186,9 +189,12 @@ confine_calls(bool only_log, char *text, size_t size, struct err *err)
 		err_set(err, "seccomp: no filter can be made");
 		return -1;
 	}
+	/* libseccomp 2.5 goes round for ever when it has no memory for a part of the program: then this ends it. */
+	alarm(LOAD_SECONDS);
 	rc = add_rules(f, only_log);
 	if (rc == 0)
 		rc = seccomp_load(f);
+	alarm(0);
 	seccomp_release(f);
 	if (rc != 0) {
 		err_set(err, "seccomp: %s; service.seccomp = \"off\" does without it", strerror(-rc));
