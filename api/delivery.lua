@@ -52,7 +52,8 @@ if hop.tls and hop.tls.error then
 end]]) }
 object "route" { "A route of the configuration or of a policy.", class = "gw.Route", fields = {
   { "name", "string", 'As in the configuration; "" for one made by a policy.' }, { "via", "string|string[]", '"mx" or a list of "host:port".' },
-  { "domain", "string?" }, { "port", "integer" }, { "implicit_tls", "boolean" }, { "tls", "gw.Level" }, { "names", "string[]" },
+  { "domain", "string?" }, { "port", "integer" }, { "implicit_tls", "boolean" },
+  { "auth", "string?", "Which of the configuration's `credentials` it logs in with." }, { "tls", "gw.Level" }, { "names", "string[]" },
   { "pins", "string[]" }, { "source", "string?" }, { "sticky", "boolean" }, { "assert_secure_lookup", "boolean" }, { "assert_propagate", "boolean" } },
   example = at("tls_policy", [[
 if route.name == "internet" and route.tls == "may" then
@@ -61,7 +62,7 @@ end]]) }
 object "result" { "How an attempt ended.", class = "gw.Result", fields = {
   { "kind", '"delivered"|"deferred"|"failed"|"expired"|"held"|"rerouted"' }, { "code", "integer", "The reply's; 0 without one." },
   { "status", "string", '"5.1.1"' }, { "text", "string?", "The reply, or our own words." },
-  { "stage", '"dns"|"connect"|"tls"|"ehlo"|"mail"|"rcpt"|"data"|"policy"' }, { "hop", "gw.Hop?", "The last host, as it was." },
+  { "stage", '"dns"|"connect"|"tls"|"ehlo"|"auth"|"mail"|"rcpt"|"data"|"policy"' }, { "hop", "gw.Hop?", "The last host, as it was." },
   { "duties", "gw.Duties" }, { "attempts", "integer", "With this one." }, { "first_attempt", "number?", "Seconds since 1970." },
   { "next_attempt", "number?", "Changed by `gw.retry` only." }, { "cause", "string[]", 'Words such as "no-requiretls".' } },
   example = at("result", [[

@@ -51,7 +51,7 @@ local route = {
   { "assert_secure_lookup?", "boolean", "Only for a named route that has it; `false` gives it up." },
   { "sticky?", "boolean", "Accepted, no effect in this version." },
   { "expires?", "gw.Duration", "Accepted, no effect in this version." },
-  { "auth?", "string", "Not available." },
+  { "auth?", "string", "Log in with one of the configuration's `credentials`, by name, at hosts that it is for. With `tls = \"verify\"` or more." },
   reason,
 }
 verdict "route" { "Where it goes next.", fields = route,

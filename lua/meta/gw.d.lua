@@ -501,6 +501,7 @@ local HopTls = {}
 ---@field domain string?
 ---@field port integer
 ---@field implicit_tls boolean
+---@field auth string? Which of the configuration's `credentials` it logs in with.
 ---@field tls gw.Level
 ---@field names string[]
 ---@field pins string[]
@@ -516,7 +517,7 @@ local Route = {}
 ---@field code integer The reply's; 0 without one.
 ---@field status string "5.1.1"
 ---@field text string? The reply, or our own words.
----@field stage "dns"|"connect"|"tls"|"ehlo"|"mail"|"rcpt"|"data"|"policy"
+---@field stage "dns"|"connect"|"tls"|"ehlo"|"auth"|"mail"|"rcpt"|"data"|"policy"
 ---@field hop gw.Hop? The last host, as it was.
 ---@field duties gw.Duties
 ---@field attempts integer With this one.

@@ -64,6 +64,8 @@ audit_route(json_t *out, const struct route *route)
 		    route->nnames);
 	if (route->ca_file != NULL)
 		note(out, "trust", PATH("ca_file"), "certificates are trusted by %s", route->ca_file);
+	if (route->auth != NULL)
+		note(out, "trust", PATH("auth"), "%s are told the password of credentials.%s", hosts, route->auth);
 #undef PATH
 }
 

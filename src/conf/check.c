@@ -113,6 +113,7 @@ conf_complete(struct conf *c)
 		c->identity.postmaster = xasprintf("postmaster@%s", host);
 	if (c->dsn.from == NULL)
 		c->dsn.from = xasprintf("Mail Delivery <%s>", c->identity.postmaster);
+	conf_complete_credentials(c);
 	if (c->queue.path == NULL && c->service.state != NULL)
 		c->queue.path = path_below(c->service.state, "queue.db");
 	if (c->dns.anchor != NULL && strcmp(c->dns.anchor, "none") == 0) {
@@ -330,6 +331,7 @@ check_route(struct reader *r, const struct route *route)
 			break;
 		}
 	}
+	conf_check_auth(r, route);
 	if (!route->via_mx && route->tls >= TLS_SECURE && !route->assert_secure_lookup)
 		problem_warn(r->p, "%s: tls = \"%s\" needs a secure look-up, and nothing asserts this host "
 		    "list (assert_secure_lookup)", r->path, tls_level_name(route->tls));
@@ -459,8 +461,8 @@ check_readable(struct reader *r, const char *path, const char *file)
 		close(fd);
 }
 
-static bool
-is_for_everybody(const struct conf_secret *k)
+bool
+secret_is_for_everybody(const struct conf_secret *k)
 {
 	struct stat st;
 
@@ -481,7 +483,7 @@ check_dkim(struct reader *r, const char *what, const char *domain, const char *s
 		problem_error(r->p, "%s.key: %s", what, err.text);
 	else if (is_weak)
 		problem_warn(r->p, "%s.key: %s is shorter than 2048 bits (RFC 8301)", what, key->path);
-	if (k != NULL && is_for_everybody(key))
+	if (k != NULL && secret_is_for_everybody(key))
 		problem_warn(r->p, "%s.key: %s can be read by everybody", what, key->path);
 	dkim_key_unref(k);
 }
@@ -513,7 +515,7 @@ conf_check_files(struct reader *r)
 
 		if (tls_identity_check(id->cert, id->key.path, &err) != 0)
 			problem_error(r->p, "tls.identities.%s: %s", id->name, err.text);
-		else if (is_for_everybody(&id->key))
+		else if (secret_is_for_everybody(&id->key))
 			problem_warn(r->p, "tls.identities.%s.key: %s can be read by everybody", id->name,
 			    id->key.path);
 		/* Nothing depends on it yet. */
@@ -528,6 +530,7 @@ conf_check_files(struct reader *r)
 	check_readable(r, "tlsrpt.ca_file", c->tlsrpt.ca_file);
 	check_readable(r, "policy.network.http_ca_file", c->policy.http_ca_file);
 	check_dkim_keys(r);
+	conf_check_credential_files(r);
 	check_readable(r, "dns.anchor", c->dns.anchor);
 	for (size_t i = 0; i < c->nroutes; i++) {
 		snprintf(path, sizeof path, "routes.%s.ca_file", c->routes[i]->name);

@@ -140,6 +140,7 @@ conf_free(struct conf *c)
 {
 	for (size_t i = 0; i < c->ndkim; i++)
 		dkim_key_unref(c->dkim[i].loaded);
+	conf_free_credentials(c);
 	conf_free_domain_index(c);
 	conf_free_invariant_index(c);
 	free_section("", c);

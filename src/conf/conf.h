@@ -115,6 +115,14 @@ struct conf_dkim {		/* dkim: keys that policies sign with */
 	struct conf_secret key;
 	struct dkim_key *loaded;	/* by whoever sends mail with it, before it is shared; else NULL */
 };
+struct conf_credential {	/* credentials: what routes log in with */
+	char *name, *user;
+	struct conf_secret password;
+	char **hosts;			/* where it may be used; NULL-terminated */
+	size_t nhosts;
+	char *loaded;			/* the password, by whoever sends mail with it, before it is shared; wiped */
+	uint8_t stamp[32];		/* differs when user or password do */
+};
 struct conf_level {		/* policy.levels */
 	char *handler;
 	int level;		/* POLICY_ADVISORY ... (policy.h) */
@@ -178,6 +186,8 @@ struct conf {
 	size_t ndatabases;
 	struct conf_dkim *dkim;		/* sorted by name */
 	size_t ndkim;
+	struct conf_credential *credentials;	/* sorted by name */
+	size_t ncredentials;
 	struct {
 		char *path;
 		int64_t max_age_ms, hold_unmet_ms, delay_notice_ms, notice_max_age_ms;
@@ -288,6 +298,11 @@ size_t conf_invariant(const struct conf *c, const char *domain);
 duty_mask conf_invariant_duties(const struct conf *c, const char *domain);	/* what it asks for; 0: nothing */
 const struct conf_listener *conf_listener(const struct conf *c, const char *name);
 const struct conf_dkim *conf_dkim(const struct conf *c, const char *name);	/* NULL */
+const struct conf_credential *conf_credential(const struct conf *c, const char *name);	/* NULL */
+/* May this route log in with what it names, as this configuration has it? `err` says why not. */
+bool conf_may_log_in(const struct conf *c, const struct route *r, struct err *err);
+/* Reads the password; nothing to do when no file is given. False: `err`. */
+bool conf_credential_load(struct conf_credential *k, struct err *err);
 const struct conf_identity *conf_identity(const struct conf *c, const char *name);
 const struct conf_sts *conf_sts(const struct conf *c, const char *domain);	/* NULL: no policy */
 char *conf_sts_text(const struct conf_sts *s);		/* the policy as it is served. Heap */

@@ -31,7 +31,7 @@ enum setting_type {
 	T_CHOICE,	/* stored as its place in `choices` */
 	T_VERSION, T_WORKERS,
 	T_TEXT, T_TEXTS,	/* a text or a list of them, checked by `kind` */
-	T_HTTP, T_SECRET, T_NETS, T_NETWORKS, T_STUBS, T_LEVELS, T_OPTIONS, T_VIA, T_RELAXES, T_DATE,
+	T_HTTP, T_SECRET, T_PASSWORD, T_NETS, T_NETWORKS, T_STUBS, T_LEVELS, T_OPTIONS, T_VIA, T_RELAXES, T_DATE,
 	T_COLUMNS,
 	T_TYPES
 };
@@ -119,6 +119,7 @@ void http_fini(const struct setting *s, void *base);
 bool secret_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *secret_get(const struct setting *s, const void *base);
 void secret_fini(const struct setting *s, void *base);
+bool password_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 bool nets_set(struct reader *r, const struct setting *s, void *base, const json_t *v);
 json_t *nets_get(const struct setting *s, const void *base);
 void nets_fini(const struct setting *s, void *base);
@@ -148,7 +149,8 @@ json_t *date_get(const struct setting *s, const void *base);
 /* ---- Values ---- */
 extern const struct text_kind kind_plain, kind_path, kind_host, kind_domain, kind_pattern,
     kind_mailbox, kind_from, kind_language, kind_pin, kind_ip, kind_server, kind_bind, kind_name,
-    kind_field, kind_column, kind_origin, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri;
+    kind_field, kind_column, kind_origin, kind_zone, kind_anchor, kind_user, kind_cert_name, kind_report_uri,
+    kind_route_host;
 /* A text or a list of them to a NULL-terminated list; false with the problem told. */
 bool read_texts(struct reader *r, const struct text_kind *k, const json_t *v, char ***out,
     size_t *n_out);
@@ -171,6 +173,7 @@ void route_after(struct reader *r, void *item, const json_t *given);
 void grant_after(struct reader *r, void *item, const json_t *given);
 void tlsrpt_after(struct reader *r, void *base, const json_t *given);
 void table_after(struct reader *r, void *item, const json_t *given);
+void credential_after(struct reader *r, void *item, const json_t *given);
 void tls_after(struct reader *r, void *base, const json_t *given);
 void sts_after(struct reader *r, void *item, const json_t *given);
 void conf_check_sts(struct reader *r);
@@ -182,6 +185,11 @@ bool same_address(const char *x, const char *y);	/* of two bind texts */
 void conf_complete(struct conf *c);		/* defaults that depend on other settings */
 void conf_check(struct reader *r);		/* cross references */
 void conf_check_files(struct reader *r);
+void conf_check_auth(struct reader *r, const struct route *route);	/* credentials.c, as what follows */
+void conf_check_credential_files(struct reader *r);
+void conf_complete_credentials(struct conf *c);
+void conf_free_credentials(struct conf *c);
+bool secret_is_for_everybody(const struct conf_secret *k);
 void conf_index_domains(struct conf *c, struct problems *p);
 void conf_free_domain_index(struct conf *c);
 void conf_index_invariants(struct conf *c);

@@ -2,6 +2,7 @@ libsallyport_a_SOURCES += \
 	src/conf/audit.c \
 	src/conf/check.c \
 	src/conf/conf.c src/conf/conf.h src/conf/conf_int.h \
+	src/conf/credentials.c \
 	src/conf/dump.c \
 	src/conf/eval.c \
 	src/conf/invariants.c \

@@ -43,6 +43,7 @@ route_free(struct route *r)
 	free(r->domain);
 	free(r->source);
 	free(r->ca_file);
+	free(r->auth);
 	free(r);
 }
 
@@ -61,6 +62,7 @@ route_copy(const struct route *r)
 	c->names = copy_list(r->names, r->nnames);
 	c->pins = copy_list(r->pins, r->npins);
 	c->ca_file = xstrdup(r->ca_file);
+	c->auth = xstrdup(r->auth);
 	return c;
 }
 
@@ -119,6 +121,7 @@ route_to_json(const struct route *r)
 	put_list(o, "names", r->names, r->nnames);
 	put_list(o, "pins", r->pins, r->npins);
 	put_text(o, "ca_file", r->ca_file);
+	put_text(o, "auth", r->auth);
 	put_flag(o, "sticky", r->sticky, false);
 	if (r->expires_ms != 0)
 		json_object_set_new(o, "expires", json_integer(r->expires_ms));
@@ -228,6 +231,8 @@ get_field(struct route *r, const char *key, const json_t *v)
 		return get_list(v, &r->pins, &r->npins);
 	if (IS("ca_file"))
 		return get_text(v, &r->ca_file);
+	if (IS("auth"))
+		return get_text(v, &r->auth);
 	if (IS("sticky"))
 		return get_flag(v, &r->sticky);
 	if (IS("expires")) {

@@ -27,6 +27,7 @@ struct route {
 	char **pins;
 	size_t npins;
 	char *ca_file;		/* NULL: tls.trust */
+	char *auth;		/* name in credentials, to log in with; NULL */
 	bool assert_secure_lookup, assert_propagate;	/* configuration only */
 	bool sticky;
 	int64_t expires_ms;	/* of a stored route, wall; 0 never */

@@ -247,8 +247,22 @@ const struct setting conf_schema[] = {
 	  "list REQUIRETLS." },
 { "routes.*.ipv4", T_BOOL, "true", AT(route, ipv4), .text = "Use IPv4 addresses." },
 { "routes.*.ipv6", T_BOOL, "true", AT(route, ipv6), .text = "Use IPv6 addresses." },
-{ "routes.*.auth", T_REFUSED, NULL,
-  .text = "SMTP AUTH is not available in this version; remove this setting" },
+{ "routes.*.auth", T_TEXT, NULL, .kind = &kind_name, AT(route, auth),
+  .text = "Name in credentials: log in with it (SMTP AUTH, RFC 4954) before anything is sent. For a list of hosts, "
+	  "and with tls = \"verify\" or more: a password goes to nobody whose certificate was not verified." },
+
+{ "credentials", T_MAP, NULL, ITEMS(conf, credentials, ncredentials, conf_credential),
+  .after = credential_after,
+  .text = "What routes log in with at the hosts of a provider (routes.*.auth, gw.route { auth = ... }); each has a name of "
+	  "your choice. A route or policy names one; no policy sees the password." },
+{ "credentials.*.user", T_TEXT, NULL, .kind = &kind_plain, AT(conf_credential, user), .flags = S_REQUIRED,
+  .text = "Who to log in as." },
+{ "credentials.*.password", T_PASSWORD, NULL, AT(conf_credential, password), .flags = S_REQUIRED,
+  .text = "gw.secret \"file:PATH\" for a file with the password in its only line, or gw.secret \"env:NAME\" for a variable "
+	  "that holds it. Read at the start and with a reload." },
+{ "credentials.*.hosts", T_TEXTS, "(those of the routes that name it)", .kind = &kind_route_host,
+  ATN(conf_credential, hosts, nhosts), .flags = S_SOME,
+  .text = "Hosts that it may be sent to, by name. A route with others is refused, also one that a policy makes." },
 
 { "tables", T_MAP, NULL, ITEMS(conf, tables, ntables, conf_table), .after = table_after,
   .text = "What policies look up with gw.table; each has a name of your choice, and one of csv, cdb, json and "

@@ -134,6 +134,37 @@ secret_set(struct reader *r, const struct setting *s, void *base, const json_t *
 	return true;
 }
 
+/* Never a text: what stands in the configuration is shown, kept with generations, and copied about. */
+bool
+password_set(struct reader *r, const struct setting *s, void *base, const json_t *v)
+{
+	struct conf_secret *k = setting_at(s, base);
+	const json_t *ref = json_is_object(v) && json_object_size(v) == 1 ? json_object_get(v, "secret") : NULL;
+	const char *text = json_string_value(ref), *value;
+	struct err err;
+
+	k->fd = -1;
+	if (text == NULL) {
+		reader_error(r, "a password does not stand in the configuration: gw.secret \"file:PATH\", or gw.secret "
+		    "\"env:NAME\"");
+		return false;
+	}
+	if (strncmp(text, "env:", 4) != 0)
+		return secret_set(r, s, base, v);
+	value = getenv(text + 4);
+	if (value != NULL && *value != '\0')
+		k->path = key_in_memory(value, &k->fd, &err);
+	if (k->path == NULL && (value != NULL || r->check_files)) {
+		if (value == NULL || *value == '\0')
+			reader_error(r, "the environment variable %s is not set", text + 4);
+		else
+			reader_error(r, "%s", err.text);
+		return false;
+	}
+	k->ref = xstrdup(text);
+	return true;
+}
+
 json_t *
 secret_get(const struct setting *s, const void *base)
 {

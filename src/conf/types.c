@@ -402,6 +402,7 @@ const struct type_ops conf_types[T_TYPES] = {
 	[T_TEXTS] = { "list", texts_set, texts_get, texts_fini },
 	[T_HTTP] = { "address", http_set, http_get, http_fini },
 	[T_SECRET] = { "path or secret", secret_set, secret_get, secret_fini },
+	[T_PASSWORD] = { "secret", password_set, secret_get, secret_fini },
 	[T_NETS] = { "list of networks", nets_set, nets_get, nets_fini },
 	[T_NETWORKS] = { "named lists of networks", networks_set, networks_get, networks_fini },
 	[T_STUBS] = { "zones with their servers", stubs_set, stubs_get, stubs_fini },

@@ -201,6 +201,19 @@ host_conv(const struct reader *r, const char *text, struct err *err)
 	return host_to_ascii(dst, text) ? xstrdup(dst) : NULL;
 }
 
+/* As the hosts of a route are kept, without a port. */
+static char *
+route_host_conv(const struct reader *r, const char *text, struct err *err)
+{
+	struct route_host h = { NULL, 0 };
+
+	if (!route_host_parse(&h, text, err) || h.port != 0) {
+		free(h.host);
+		return NULL;
+	}
+	return h.host;
+}
+
 static char *
 zone_conv(const struct reader *r, const char *text, struct err *err)
 {
@@ -443,6 +456,7 @@ KIND(origin, "URL", "the start of a URL such as \"https://cmdb.acme.example/\"")
 KIND(column, "column", "the name of a column");
 KIND(report_uri, "URI", "a URI such as \"mailto:tls-reports@acme.example\" or \"https://acme.example/tls\"");
 const struct text_kind kind_domain = { "domain", "a domain such as \"acme.example\"", host_conv };
+KIND(route_host, "host", "a host such as \"smtp.provider.example\", without a port");
 const struct text_kind kind_user = { "user", "a user name", name_conv };
 const struct text_kind kind_cert_name = { "host name",
 	"a host name such as \"mx1.acme.example\" or \"*.acme.example\"", wild_conv };

@@ -92,7 +92,7 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	over(t);
 }
 
-static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended };
+static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended, NULL };
 
 static int64_t
 at_most(int64_t ms)

@@ -86,6 +86,16 @@ attempt_invariants(const struct attempt *a)
 }
 
 duty_mask
+attempt_floor(const struct attempt *a)
+{
+	duty_mask m = attempt_invariants(a);
+
+	if (a->prep != NULL)
+		duties_join(&m, login_duties(a->prep->route));
+	return m;
+}
+
+duty_mask
 attempt_duties(const struct attempt *a)
 {
 	duty_mask m = a->item->duties;
@@ -93,7 +103,7 @@ attempt_duties(const struct attempt *a)
 	if (a->prep != NULL)
 		duties_join(&m, a->prep->duties);
 	duties_join(&m, a->hop_duties);
-	duties_join(&m, attempt_invariants(a));
+	duties_join(&m, attempt_floor(a));
 	return m;
 }
 
@@ -109,7 +119,7 @@ attempt_need(const struct attempt *a, struct trust_need *need)
 		.sts_testing_counts = a->conf->tls.sts_testing_counts,
 		/* What a hook asks for after a relax is owed all the same, and what nothing can relax. */
 		.relaxed_to = a->relaxed_to == DUTY_RELAX_NONE ? DUTY_RELAX_NONE :
-		    a->relaxed_to | a->since_relax | duties_bits(attempt_invariants(a)),
+		    a->relaxed_to | a->since_relax | duties_bits(attempt_floor(a)),
 		.last_resort = a->last_resort,
 	};
 }
@@ -397,8 +407,8 @@ attempt_skip(struct attempt *a, const struct trust_verdict *v)
 
 /* ---- One host ---- */
 
-static void
-remember_reply(struct attempt *a, int code, const char *status, const char *text, bool is_reply)
+void
+attempt_remember(struct attempt *a, int code, const char *status, const char *text, bool is_reply)
 {
 	a->last_code = code;
 	snprintf(a->last_status, sizeof a->last_status, "%s", status == NULL ? "" : status);
@@ -489,7 +499,7 @@ connect_host(struct attempt *a)
 	make_room(a->dest, a->conf->queue.concurrency);
 	a->conn = conn_new(a, present(a), addr, a->clear, &err);
 	if (a->conn == NULL) {
-		remember_reply(a, 0, "4.3.0", err.text, false);
+		attempt_remember(a, 0, "4.3.0", err.text, false);
 		stage_failed(a, HOP_UNREACHABLE);
 	}
 }
@@ -542,7 +552,7 @@ attempt_host(struct attempt *a)
 	if (h->naddrs == 0) {
 		char *text = xasprintf("addresses of %s: %s", h->name, dns_status_name(h->addr_status));
 
-		remember_reply(a, 0, "4.4.3", text, false);
+		attempt_remember(a, 0, "4.4.3", text, false);
 		free(text);
 		stage_failed(a, HOP_UNREACHABLE);
 		return;
@@ -553,7 +563,7 @@ attempt_host(struct attempt *a)
 	if (v.action == TRUST_SKIP || v.action == TRUST_SKIP_TEMP) {
 		report_untried(a);
 		if (v.reason == TRUST_TLSA_LOOKUP)
-			remember_reply(a, 0, v.status, h->dane->why, false);
+			attempt_remember(a, 0, v.status, h->dane->why, false);
 		attempt_skip(a, &v);
 		return;
 	}
@@ -586,7 +596,10 @@ judge(struct attempt *a, const struct smtp_client_info *info)
 	trust_decide(&need, &a->facts, &v);
 	a->verdict = v;
 	if (v.action == TRUST_SEND) {
-		send_start(a);
+		if (a->prep->route->auth != NULL && a->conn->login == NULL)
+			login_start(a);
+		else
+			send_start(a);
 		return;
 	}
 	/* R-49: the session itself is fine; mail that owes less may still use it. R-48 wants QUIT
@@ -619,7 +632,7 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 	struct conn *c = a->conn;
 
 	a->fetch_no++;		/* content that is on its way is for the connection that was */
-	remember_reply(a, code, status, text, code != 0);
+	attempt_remember(a, code, status, text, code != 0);
 	if (stage == HOP_HANDSHAKE_FAILED || stage == HOP_STARTTLS_TEMPFAIL)
 		report_handshake(a, info, text);
 	c->attempt = NULL;
@@ -627,6 +640,11 @@ attempt_lost(struct attempt *a, enum smtp_client_end why, const struct smtp_clie
 	conn_free(c);
 	if (a->ticket != 0 || a->auditing)	/* what is under way will find the connection gone */
 		return;
+	if (a->logging_in && stage == HOP_UNREACHABLE) {
+		login_lost(a);
+		return;
+	}
+	a->logging_in = false;
 	if (stage == HOP_UNREACHABLE || stage == HOP_BROKE_PROTOCOL) {
 		if (a->reused) {	/* a kept connection had died; that says nothing of the host */
 			attempt_reconnect(a);

@@ -32,6 +32,14 @@ all_refused(const struct attempt *a)
 	return true;
 }
 
+static const char *
+stage_of(const struct trust_conclusion *end)
+{
+	if (end->reason == TRUST_NO_AUTH || end->reason == TRUST_AUTH_REFUSED)
+		return "auth";
+	return end->unmet != 0 ? "tls" : "connect";
+}
+
 static void
 conclude(struct attempt *a)
 {
@@ -58,13 +66,14 @@ conclude(struct attempt *a)
 		free(text);
 		return;
 	}
-	if ((end.reason == TRUST_UNREACHABLE || end.reason == TRUST_TAKES_NO_MAIL) && a->last_reply != NULL) {
+	if ((end.reason == TRUST_UNREACHABLE || end.reason == TRUST_TAKES_NO_MAIL ||
+	    end.reason == TRUST_AUTH_REFUSED) && a->last_reply != NULL) {
 		/* A host that says 5yz before any transaction says it of itself, not of the message,
 		 * which stays (but for 521): its status is of class 4 then (RFC 3464 2.3.4). */
 		if (end.end != TRUST_END_BOUNCE && a->last_status[0] == '5')
 			a->last_status[0] = '4';
 		attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, a->last_code,
-		    a->last_status[0] != '\0' ? a->last_status : end.status, "connect",
+		    a->last_status[0] != '\0' ? a->last_status : end.status, stage_of(&end),
 		    trust_reason_word(end.reason), a->last_text);
 		for (size_t i = 0; i < a->item->n; i++)
 			if (a->item->rcpts[i].out.reply == NULL)
@@ -74,7 +83,7 @@ conclude(struct attempt *a)
 	text = a->last_text != NULL ? xasprintf("%s: %s", trust_reason_text(end.reason), a->last_text) :
 	    xstrdup(trust_reason_text(end.reason));
 	attempt_all(a, end.end == TRUST_END_BOUNCE ? OUT_FAILED : OUT_DEFERRED, 0, end.status,
-	    end.unmet != 0 ? "tls" : "connect", trust_reason_word(end.reason), text);
+	    stage_of(&end), trust_reason_word(end.reason), text);
 	free(text);
 }
 
@@ -98,6 +107,22 @@ nobody_answered(const struct attempt *a)
 	return !a->saw_ready && !a->policy_skipped;
 }
 
+/* None of them let us log in, which has to do with the route and not with this message. */
+static bool
+nobody_let_us_in(const struct attempt *a)
+{
+	bool asked = false;
+
+	for (size_t i = 0; i < a->nverdicts; i++) {
+		enum trust_reason r = a->verdicts[i].reason;
+
+		if (r != TRUST_UNREACHABLE && r != TRUST_PROTOCOL && r != TRUST_AUTH_REFUSED && r != TRUST_NO_AUTH)
+			return false;
+		asked = asked || r == TRUST_AUTH_REFUSED || r == TRUST_NO_AUTH;
+	}
+	return (asked || a->login_tried) && !a->policy_skipped;
+}
+
 /* As if it had not begun: nothing of it is decided, and it has not been here too often. */
 static bool
 may_begin_anew(const struct attempt *a)
@@ -117,7 +142,10 @@ may_begin_anew(const struct attempt *a)
 static bool
 may_put_back(const struct attempt *a)
 {
-	return nobody_answered(a) && may_begin_anew(a) && a->dest->nconns > 0;
+	/* "Too many logins", from a host where others are logged in. */
+	bool full = nobody_let_us_in(a) && a->login_tried && !a->login_refused && login_is_proven(a->dest);
+
+	return (nobody_answered(a) || full) && may_begin_anew(a) && a->dest->nconns > 0;
 }
 
 static void
@@ -175,7 +203,9 @@ rechecked(void *owner, uint64_t ticket, enum sts_mode mode, struct sts_known *kn
 void
 attempt_hosts_over(struct attempt *a)
 {
+	const struct outcome *out = &a->item->rcpts[0].out;
 	struct outcome like = { 0 };
+	bool no_login;
 
 	if (a->nverdicts == 0) {
 		attempt_all(a, OUT_DEFERRED, 0, a->policy_skipped ? "4.7.1" : "4.4.1", "policy",
@@ -206,13 +236,16 @@ attempt_hosts_over(struct attempt *a)
 		return;
 	}
 	conclude(a);
-	if (nobody_answered(a) && a->dest->nconns == 0 && a->item->rcpts[0].out.kind == OUT_DEFERRED) {
+	no_login = nobody_let_us_in(a);
+	if (no_login && a->login_refused && out->kind == OUT_DEFERRED)
+		login_away(a);
+	if ((nobody_answered(a) || no_login) && a->dest->nconns == 0 && out->kind == OUT_DEFERRED) {
 		/* What waits behind this item would wait for the same timeouts and refusals. What owes
 		 * more may come back without a connection (an insecure MX), so it is asked for itself. */
-		outcome_set(&like, OUT_DEFERRED, 0, a->item->rcpts[0].out.status, "connect", "unreachable",
+		outcome_set(&like, OUT_DEFERRED, 0, out->status, out->stage, out->reason,
 		    a->last_reply != NULL ? a->last_reply : a->last_text);
 		dest_away(a->dest);
-		dest_fail_waiting(a->dest, &like, &a->item->duties);
+		dest_fail_waiting(a->dest, &like, no_login ? NULL : &a->item->duties);
 		outcome_clear(&like);
 	}
 	attempt_end(a);

@@ -133,6 +133,7 @@ detach(struct conn *c)
 	event_free(c->idle);
 	free(c->host);
 	free(c->want_key);
+	free(c->login);
 	host_dane_unref(c->dane);
 	tls_client_unref(c->tls_ctx);
 	free(c);
@@ -199,7 +200,19 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	dest_run_later(t);
 }
 
-static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended };
+static void
+on_logged_in(void *owner, enum smtp_login_end end, int code, const char *status, const char *text)
+{
+	struct conn *c = owner;
+	uint64_t before;
+
+	MUST(c->attempt != NULL);	/* it takes the connection along when it goes */
+	before = work_begin(c->attempt->msg->id);
+	login_done(c->attempt, end, code, status, text);
+	work_end(before);
+}
+
+static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended, on_logged_in };
 
 static void
 on_idle(evutil_socket_t fd, short what, void *arg)
@@ -328,7 +341,8 @@ conn_idle(struct dest *t, const struct attempt *a)
 
 		if (c->attempt != NULL || !evtimer_pending(c->idle, NULL) || strcmp(c->host, h->name) != 0 ||
 		    c->port != h->port || c->clear != a->clear || c->tls_ctx != ctx ||
-		    strcmp(c->want_key, a->prep->want.key) != 0 || !host_dane_same(c->dane, h->dane))
+		    strcmp(c->want_key, a->prep->want.key) != 0 || !host_dane_same(c->dane, h->dane) ||
+		    !login_is_good_for(c, a->prep->route))
 			continue;
 		info = smtp_client_get_info(c->client);
 		/* The lookup of today decides, not the one of then: an answer may have lost its

@@ -155,6 +155,10 @@ struct dest {
 	unsigned limit;			/* of them, learned from hosts that took no more; 0: as configured */
 	unsigned good, patience;	/* successes at that limit, and how many raise it */
 	int64_t rest_until_ms;		/* monotonic: nobody answered; nothing is tried before */
+	uint8_t login_stamp[32];	/* of the credential that what follows is about (login.c) */
+	bool login_works;
+	int64_t no_login_until_ms;	/* monotonic */
+	struct outcome no_login;	/* what until then becomes of all mail */
 	bool no_bdat;			/* a host lists CHUNKING and does not know BDAT */
 	TAILQ_HEAD(, conn) conns;
 	unsigned nconns;
@@ -198,6 +202,8 @@ struct conn {
 	struct host_dane *dane;		/* a reference: what it was made with */
 	bool has_no_name, is_fixed, clear;	/* clear: STARTTLS left out on purpose */
 	char *want_key;
+	char *login;			/* name in credentials; NULL: nobody has logged in */
+	uint8_t login_stamp[32];	/* of user and password then */
 	struct tls_client *tls_ctx;	/* a reference: what it was verified with */
 	struct event *idle;
 };
@@ -223,6 +229,8 @@ struct attempt {
 	bool policy_skipped;		/* some host was left out by a hook */
 	uint64_t sts_ticket;		/* the policy is looked up once more before a bounce (S-66) */
 	bool sts_rechecked;
+	bool login_tried, logging_in, login_refused;	/* refused: for good, by some host */
+	uint8_t login_stamp[32];
 	bool saw_ready;			/* some host came so far that a transaction might have begun */
 
 	/* the present host */
@@ -284,7 +292,7 @@ struct attempt {
 struct hop_record {
 	char *host, ip[NET_ADDR_TEXT];
 	uint16_t port;
-	char *version, *cipher, *group, *cert, *spki, *verify_error, *tlsa;
+	char *version, *cipher, *group, *cert, *spki, *verify_error, *tlsa, *login;
 	struct trust_facts facts;
 	bool requiretls_sent;
 	unsigned row;
@@ -366,7 +374,9 @@ void attempt_end(struct attempt *a);		/* every recipient has its outcome */
 void attempt_free(struct attempt *a);
 void attempt_need(const struct attempt *a, struct trust_need *need);
 duty_mask attempt_duties(const struct attempt *a);
-duty_mask attempt_invariants(const struct attempt *a);	/* what nothing can make less */
+duty_mask attempt_invariants(const struct attempt *a);	/* what the configuration's invariants ask for */
+duty_mask attempt_floor(const struct attempt *a);	/* what nothing can make less: those, and a login's */
+void attempt_remember(struct attempt *a, int code, const char *status, const char *text, bool is_reply);
 void attempt_all(struct attempt *a, enum outcome_kind kind, int code, const char *status,
     const char *stage, const char *reason, const char *text);	/* those without an outcome */
 void attempt_skip(struct attempt *a, const struct trust_verdict *v);	/* this host is done with */
@@ -383,6 +393,16 @@ void attempt_host(struct attempt *a);		/* begins with a->host, or ends the list 
 /* conclude.c */
 void attempt_hosts_over(struct attempt *a);	/* none of them took it */
 bool attempt_has_last_resort(const struct attempt *a);
+/* login.c */
+duty_mask login_duties(const struct route *r);	/* what a login asks of a connection */
+bool login_is_as(const struct conn *c, const struct route *r);	/* logged in as the route says, or not where it does not */
+bool login_is_good_for(const struct conn *c, const struct route *r);	/* and with today's password */
+bool login_is_proven(const struct dest *t);	/* it has worked, or there is none */
+bool login_is_refused(const struct dest *t);	/* it was, and so it would be now */
+void login_start(struct attempt *a);		/* conn is ready and judged; ends with send_start or attempt_skip */
+void login_done(struct attempt *a, enum smtp_login_end end, int code, const char *status, const char *text);
+void login_lost(struct attempt *a);		/* the connection went in the middle of it */
+void login_away(struct attempt *a);		/* a's outcome stands for what comes next */
 /* send.c */
 void send_start(struct attempt *a);		/* conn is ready and trust_decide said SEND */
 void send_done(struct attempt *a, const struct smtp_txn_result *r);	/* from conn.c */

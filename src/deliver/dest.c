@@ -83,6 +83,7 @@ dest_free(struct dest *t)
 
 	dest_forget(t);
 	offers_free(t->offers);
+	outcome_clear(&t->no_login);
 	while ((it = TAILQ_FIRST(&t->waiting)) != NULL) {
 		TAILQ_REMOVE(&t->waiting, it, link);
 		t->d->nwaiting--;
@@ -141,6 +142,8 @@ concurrency(const struct dest *t)
 {
 	unsigned most = policy_gen_conf(t->prep->gen)->queue.concurrency;
 
+	if (!login_is_proven(t))
+		return 1;
 	return t->limit > 0 && t->limit < most ? t->limit : most;
 }
 
@@ -239,6 +242,10 @@ dest_run(struct dest *t)
 		if (!dest_is_prepared(t)) {
 			dest_prepare(t);	/* may have ended them all, or come back here */
 			return;
+		}
+		if (login_is_refused(t)) {
+			dest_fail_waiting(t, &t->no_login, NULL);
+			break;
 		}
 		slots = concurrency(t);
 		if (t->attempts >= slots || t->unsaved >= slots * UNSAVED_A_SLOT)

@@ -119,8 +119,8 @@ grant_use(struct attempt *a, const char *name, unsigned owed, unsigned *relaxed_
 		return false;
 	}
 	left = owed & ~(g->relaxes & ~duties_bits(duties_of_level(g->to, DUTY_BY_ADMIN)));
-	if (owed & duties_bits(attempt_invariants(a)) & ~left) {
-		err_set(err, "grant \"%s\" would leave less than an invariant of the configuration asks for", name);
+	if (owed & duties_bits(attempt_floor(a)) & ~left) {
+		err_set(err, "grant \"%s\" would leave less than an invariant of the configuration or a login asks for", name);
 		return false;
 	}
 	if (!count_use(name, g->max_per_day)) {

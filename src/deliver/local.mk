@@ -8,6 +8,7 @@ libsallyport_a_SOURCES += \
 	src/deliver/events.c src/deliver/events.h \
 	src/deliver/grant.c \
 	src/deliver/hop.c src/deliver/hop.h \
+	src/deliver/login.c \
 	src/deliver/notice.c \
 	src/deliver/offers.c src/deliver/offers.h \
 	src/deliver/outcome.c \

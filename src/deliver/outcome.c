@@ -196,6 +196,7 @@ make_evidence(struct attempt *a, struct item_rcpt *r)
 		e.verify_error = hr->facts.verified == PEER_UNVERIFIED ? hr->verify_error : NULL;
 		e.requiretls_listed = hr->facts.lists_requiretls;
 		e.requiretls_sent = hr->requiretls_sent;
+		e.auth = hr->login;
 		e.row = hr->row;
 	}
 	if (a->prep != NULL && (a->prep->route->assert_secure_lookup || a->prep->route->assert_propagate)) {
@@ -243,6 +244,7 @@ log_outcome(struct attempt *a, struct item_rcpt *r)
 	    LOG_S("verified", !sent || hr == NULL ? NULL : peer_verified_name(hr->facts.verified)),
 	    LOG_S("mx", !sent || hr == NULL ? NULL : mx_trust_name(hr->facts.mx)),
 	    LOG_S("requiretls", sent && hr != NULL && hr->requiretls_sent ? "sent" : NULL),
+	    LOG_S("auth", hr == NULL ? NULL : hr->login),
 	    LOG_S("relaxed", a->grant), LOG_S("stage", o->stage), LOG_S("reason", o->reason),
 	    LOG_S("status", o->status), LOG_S("reply", o->reply != NULL ? o->reply : o->text),
 	    LOG_S("handler", o->by), LOG_U("attempts", r->attempts + 1),

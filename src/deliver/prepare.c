@@ -405,6 +405,11 @@ dest_prepare(struct dest *t)
 		fail_all(t, OUT_DEFERRED, "4.3.5", "policy", "no-route", AGAIN_MS, err.text);
 		return;
 	}
+	if (t->prep->route->auth != NULL && !conf_may_log_in(policy_gen_conf(gen), t->prep->route, &err)) {
+		forget_policy(t);
+		fail_all(t, OUT_DEFERRED, "4.3.5", "auth", "no-credential", AGAIN_MS, err.text);
+		return;
+	}
 	if (!policy_gen_has(gen, HOOK_TLS_POLICY)) {
 		take_policy(t, &v);
 		return;

@@ -31,6 +31,7 @@ hop_record_new(const struct conn *c, const struct smtp_client_info *info,
 	r->facts = *facts;
 	r->row = v->row;
 	r->tlsa = dane_evidence(c->dane, info->tls);
+	r->login = xstrdup(c->login);
 	if (info->tls != NULL) {
 		r->version = xstrdup(info->tls->version);
 		r->cipher = xstrdup(info->tls->cipher);
@@ -55,5 +56,6 @@ hop_record_free(struct hop_record *r)
 	free(r->spki);
 	free(r->verify_error);
 	free(r->tlsa);
+	free(r->login);
 	free(r);
 }

@@ -154,6 +154,12 @@ may_send(void *owner, const struct smtp_client_info *info)
 	trust_decide(&need, &a->facts, &v);
 	a->verdict = v;
 	a->refused = v.action != TRUST_SEND || v.with_requiretls != a->txn.with_requiretls;
+	if (!a->refused && !login_is_as(c, a->prep->route)) {
+		a->verdict.action = TRUST_SKIP_TEMP;
+		a->verdict.reason = TRUST_NO_AUTH;
+		snprintf(a->verdict.status, sizeof a->verdict.status, "4.7.8");
+		a->refused = true;
+	}
 	return !a->refused;
 }
 

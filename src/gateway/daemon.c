@@ -646,6 +646,9 @@ list_paths(const struct conf *c, struct confine_paths *p)
 	for (size_t i = 0; i < c->ndkim; i++)
 		if (c->dkim[i].key.fd < 0)
 			confine_may_read_beside(p, c->dkim[i].key.path);
+	for (size_t i = 0; i < c->ncredentials; i++)
+		if (c->credentials[i].password.fd < 0)
+			confine_may_read_beside(p, c->credentials[i].password.path);
 	for (size_t i = 0; i < c->nroutes; i++)
 		confine_may_read_beside(p, c->routes[i]->ca_file);
 	for (size_t i = 0; i < c->policy.nload; i++)

@@ -169,6 +169,18 @@ load_dkim(struct conf *c, struct err *err)
 	return 0;
 }
 
+static int
+load_credentials(struct conf *c, struct err *err)
+{
+	for (size_t i = 0; i < c->ncredentials; i++) {
+		if (!conf_credential_load(&c->credentials[i], err)) {
+			err_prefix(err, "credentials.%s.password", c->credentials[i].name);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 struct setup *
 setup_new(const char *conf_file, const struct setup *running, char **errors)
 {
@@ -213,7 +225,7 @@ setup_of(struct conf *conf, const struct setup *running, char **errors)
 		err_prefix(&err, "tls.sts_ca_file");
 		goto fail;
 	}
-	if (make_tlsrpt(s, &err) != 0 || load_dkim(s->conf, &err) != 0)
+	if (make_tlsrpt(s, &err) != 0 || load_dkim(s->conf, &err) != 0 || load_credentials(s->conf, &err) != 0)
 		goto fail;
 	s->bundle = policy_bundle_read(s->conf, policy_library_dir(), &err);
 	if (s->bundle == NULL)

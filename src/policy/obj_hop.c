@@ -416,6 +416,12 @@ route_implicit_tls(lua_State *L, const struct obj *o)
 }
 
 static void
+route_auth(lua_State *L, const struct obj *o)
+{
+	obj_push_string(L, route(L, o)->auth);
+}
+
+static void
 route_tls(lua_State *L, const struct obj *o)
 {
 	lua_pushstring(L, tls_level_name(route(L, o)->tls));
@@ -475,6 +481,7 @@ const struct obj_class obj_route = {
 		{ "domain", route_domain, NULL, NULL },
 		{ "port", route_port, NULL, NULL },
 		{ "implicit_tls", route_implicit_tls, NULL, NULL },
+		{ "auth", route_auth, NULL, NULL },
 		{ "tls", route_tls, NULL, NULL },
 		{ "names", route_names, NULL, NULL },
 		{ "pins", route_pins, NULL, NULL },

@@ -187,10 +187,9 @@ policy_route_read(lua_State *L, const char *api, struct verdict *v)
 	enum tls_level level;
 	const char *s;
 	char ascii[256];
+	struct err err;
 	int64_t d;
 
-	if (has_field(L, "auth"))
-		luaL_error(L, "%s: auth is not available in this version", api);
 	if (has_field(L, "port") && rt->via_mx)
 		rt->port = port;
 	if ((s = policy_opt_string(L, 1, api, "domain", false, 255)) != NULL) {
@@ -218,6 +217,10 @@ policy_route_read(lua_State *L, const char *api, struct verdict *v)
 		drop_list(&rt->pins, &rt->npins);
 		policy_opt_list(L, 1, api, "pins", &rt->pins, &rt->npins, false);
 	}
+	if ((s = policy_opt_string(L, 1, api, "auth", false, 64)) != NULL)
+		replace(&rt->auth, s);
+	if (rt->auth != NULL && !conf_may_log_in(policy_run_of(L)->gen->conf, rt, &err))
+		luaL_error(L, "%s: auth: %s", api, err.text);
 	rt->sticky = policy_opt_bool(L, 1, api, "sticky", rt->sticky);
 	d = policy_opt_duration(L, 1, api, "expires", 0);
 	if (d > 0)

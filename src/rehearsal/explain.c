@@ -233,19 +233,28 @@ newest_id(const struct guest_reply *r)
 	return id_parse(word, &id) ? id : 0;
 }
 
+static const char *
+login_of(struct world *w, const json_t *route)
+{
+	const struct route *r = conf_route(world_configuration(w), json_string_value(route));
+
+	return r != NULL ? r->auth : json_string_value(json_object_get(route, "auth"));
+}
+
 static void
-tell_routes(const json_t *m)
+tell_routes(struct world *w, const json_t *m)
 {
 	const json_t *r;
 	size_t i;
 
 	json_array_foreach(json_object_get(m, "recipients"), i, r) {
 		const json_t *route = json_object_get(r, "route");
+		const char *login = login_of(w, route);
 		char *text = json_is_string(route) ? xstrdup(json_string_value(route)) : json_dumps(route, JSON_COMPACT | JSON_ENCODE_ANY);
 
-		printf("route      %-8s %-24s %s -> %s%s%s\n", json_is_string(route) ? "built-in" : "policy", str(r, "address"),
-		    text == NULL ? "?" : text, str(r, "next_hop"), str(r, "hold_reason")[0] == '\0' ? "" : "  held: ",
-		    str(r, "hold_reason"));
+		printf("route      %-8s %-24s %s -> %s%s%s%s%s\n", json_is_string(route) ? "built-in" : "policy", str(r, "address"),
+		    text == NULL ? "?" : text, str(r, "next_hop"), login == NULL ? "" : "  login: ", login == NULL ? "" : login,
+		    str(r, "hold_reason")[0] == '\0' ? "" : "  held: ", str(r, "hold_reason"));
 		free(text);
 		if (strcmp(str(r, "duties"), "none") != 0)
 			printf("duties     %-33s %s\n", str(r, "address"), str(r, "duties"));
@@ -381,7 +390,7 @@ rehearsal_explain(const struct explain_conf *ec)
 		id = newest_id(&g->last);
 	m = id == 0 ? NULL : world_query(w, STORE_SHOW, id);
 	if (m != NULL) {
-		tell_routes(m);
+		tell_routes(w, m);
 		if (json_array_size(json_object_get(m, "tags")) > 0) {
 			char *tags = json_dumps(json_object_get(m, "tags"), JSON_COMPACT);
 

@@ -91,14 +91,14 @@ take_tls(lua_State *L, struct peer *p)
 static struct peer_script *
 add_script(lua_State *L, struct peer *p, const char *verb, const char *of)
 {
-	static const char *const verbs[] = { "banner", "ehlo", "starttls", "mail", "rcpt", "data", "content", NULL };
+	static const char *const verbs[] = { "banner", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "content", NULL };
 	struct peer_script *s;
 	size_t i = 0;
 
 	while (verbs[i] != NULL && strcmp(verbs[i], verb) != 0)
 		i++;
 	if (verbs[i] == NULL)
-		luaL_error(L, "env:peer: replies has no '%s'; there are banner, ehlo, starttls, mail, rcpt, data and content "
+		luaL_error(L, "env:peer: replies has no '%s'; there are banner, ehlo, starttls, auth, mail, rcpt, data and content "
 		    "(the reply to the whole message)", verb);
 	p->scripts = xrealloc(p->scripts, (p->nscripts + 1) * sizeof *p->scripts);
 	s = &p->scripts[p->nscripts++];

@@ -21,6 +21,7 @@ struct visitor {			/* one connection to a peer */
 	struct visitor *next;
 	int fd;
 	bool in_tls, in_data, over;
+	unsigned prompts;		/* of AUTH LOGIN that are still to be answered */
 	uint64_t bdat_left;
 	bool bdat_last;
 	struct buf in;
@@ -451,12 +452,22 @@ content_end(struct peer *p, struct visitor *v)
 static void
 command(struct peer *p, struct visitor *v, char *line)
 {
-	if (is_word(line, "EHLO") || is_word(line, "HELO")) {
+	if (v->prompts > 0) {
+		if (--v->prompts > 0)
+			say(v, "334 UGFzc3dvcmQ6");
+		else
+			answer(p, v, "auth", NULL, "235 2.7.0 Logged in");
+	} else if (is_word(line, "EHLO") || is_word(line, "HELO")) {
 		v->mail = NULL;
 		ehlo(p, v);
 	} else if (is_word(line, "STARTTLS")) {
 		if (answer(p, v, "starttls", NULL, "220 2.0.0 Go ahead"))
 			v->in_tls = true;
+	} else if (is_word(line, "AUTH") && strcasecmp(line, "AUTH LOGIN") == 0) {
+		v->prompts = 2;
+		say(v, "334 VXNlcm5hbWU6");
+	} else if (is_word(line, "AUTH")) {
+		answer(p, v, "auth", NULL, "235 2.7.0 Logged in");
 	} else if (is_word(line, "MAIL")) {
 		begin_mail(p, v, line);
 	} else if (is_word(line, "RCPT")) {

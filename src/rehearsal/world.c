@@ -649,6 +649,10 @@ tame(struct world *w, struct conf *c)
 		free(c->dkim[i].key.path);
 		c->dkim[i].key.path = NULL;
 	}
+	for (size_t i = 0; i < c->ncredentials; i++) {
+		free(c->credentials[i].password.path);
+		c->credentials[i].password.path = NULL;
+	}
 }
 
 static int

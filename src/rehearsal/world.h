@@ -80,7 +80,7 @@ struct peer_mail {			/* a transaction, however far it came */
 	char *reply;			/* to the content, or what ended it */
 };
 struct peer_script {			/* what is answered, in place of "250 ..." */
-	char *verb;			/* "banner" "ehlo" "starttls" "mail" "rcpt" "data" "content" */
+	char *verb;			/* "banner" "ehlo" "starttls" "auth" "mail" "rcpt" "data" "content" */
 	char *of;			/* rcpt: only this address; NULL any */
 	char **replies;			/* the n-th time the n-th; then the last */
 	size_t n, at;

@@ -92,6 +92,7 @@ reclaim(struct smtp_client *c)
 	else
 		net_free(c->conn);
 	txn_fini(&c->txn);
+	auth_fini(&c->login);
 	smtp_reply_parser_fini(&c->parser);
 	want_fini(&c->want);
 	tls_client_unref(c->tls_ctx);
@@ -145,6 +146,7 @@ client_end(struct smtp_client *c, enum smtp_client_end why, int code, const char
 			return;
 	}
 	c->state = CL_DEAD;
+	auth_fini(&c->login);
 	if (quits && code != 421)	/* M-66: a refusal is still answered with QUIT */
 		c->polite = net_write(c->conn, "QUIT\r\n", 6);
 	net_deadline(c->conn, 0);
@@ -321,6 +323,9 @@ on_reply(struct smtp_client *c, int code, struct slice text)
 	case CL_RSET:
 		rset_reply(c, code, status, text);
 		break;
+	case CL_AUTH:
+		auth_reply(c, code, status, text);
+		break;
 	case CL_TXN:
 		if (c->txn.in_body)
 			txn_input_in_body(c, code, status, text);
@@ -355,7 +360,7 @@ on_readable(void *owner)
 	enter(c);
 	/* While a kick is to end a transaction of which nothing was sent, no reply belongs to it: what
 	 * comes in stays unread, and the kick finds it there (X-45). */
-	while (is_alive(c) && !c->refuse && !c->cut && net_in(c->conn).n > 0) {
+	while (is_alive(c) && !c->refuse && !c->cut && !c->login.kicked && net_in(c->conn).n > 0) {
 		enum parse_status st;
 		size_t used;
 
@@ -416,6 +421,8 @@ on_secured(void *owner)
 		c->info.esmtp = false;
 		c->info.size_max = 0;
 		c->info.rcpt_max = c->info.mail_max = c->info.rcpt_domain_max = 0;
+		c->info.auth = 0;		/* a list of mechanisms in clear is anybody's */
+		c->info.auth_listed[0] = '\0';
 		if (c->tls_mode == SMTP_CLIENT_IMPLICIT) {
 			c->state = CL_GREETING;
 			net_deadline(c->conn, c->timers.greeting);
@@ -456,6 +463,8 @@ on_kick(evutil_socket_t fd, short what, void *arg)
 	enter(c);
 	if (is_alive(c) && c->cut) {
 		client_end(c, SMTP_END_LOST, 0, "", "the content could not be read");
+	} else if (is_alive(c) && c->login.kicked) {
+		auth_kicked(c);
 	} else if (is_alive(c) && c->refuse) {
 		c->refuse = false;
 		txn_refused(c);

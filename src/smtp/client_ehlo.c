@@ -21,6 +21,7 @@ static const struct keyword {
 	/* the keyword has no parameters. What has some is not the promise we need. */
 	{ "REQUIRETLS", SMTP_EXT_REQUIRETLS, true },
 	{ "LIMITS", SMTP_EXT_LIMITS, false },
+	{ "AUTH", SMTP_EXT_AUTH, false },
 };
 
 static bool
@@ -78,6 +79,21 @@ read_limits(struct smtp_client_info *info, struct slice params)
 }
 
 static void
+read_auth(struct smtp_client_info *info, struct slice params)
+{
+	struct slice name;
+
+	text_escape(info->auth_listed, sizeof info->auth_listed, params.p, params.n, true);
+	info->auth = 0;
+	while (slice_cut(&params, ' ', &name)) {
+		if (slice_is_nocase(name, "PLAIN"))
+			info->auth |= SMTP_LOGIN_PLAIN;
+		else if (slice_is_nocase(name, "LOGIN"))
+			info->auth |= SMTP_LOGIN_LOGIN;
+	}
+}
+
+static void
 read_keyword(struct smtp_client_info *info, struct slice line)
 {
 	struct slice params = slice_trim(line), word;
@@ -95,6 +111,8 @@ read_keyword(struct smtp_client_info *info, struct slice line)
 			info->size_max = 0;
 		else if (k->ext == SMTP_EXT_LIMITS)
 			read_limits(info, params);
+		else if (k->ext == SMTP_EXT_AUTH)
+			read_auth(info, params);
 		return;
 	}
 }
@@ -108,6 +126,8 @@ client_read_ehlo(struct smtp_client_info *info, struct slice lines)
 	info->ext = 0;
 	info->size_max = 0;
 	info->rcpt_max = info->mail_max = info->rcpt_domain_max = 0;
+	info->auth = 0;
+	info->auth_listed[0] = '\0';
 	slice_cut(&lines, '\n', &line);		/* the server's name and a greeting */
 	while (slice_cut(&lines, '\n', &line))
 		read_keyword(info, line);

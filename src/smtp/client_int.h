@@ -3,6 +3,7 @@
  *   CL_CONNECT --on_connected--> CL_GREETING, or (implicit TLS) CL_HANDSHAKE
  *   CL_GREETING --greeting_reply--> CL_EHLO --ehlo_reply--> CL_HELO (5yz to EHLO), CL_STARTTLS, CL_READY
  *   CL_STARTTLS --starttls_reply--> CL_HANDSHAKE --on_secured--> CL_GREETING (implicit), CL_EHLO
+ *   CL_READY --smtp_client_login--> CL_AUTH --auth_reply--> CL_READY (or on with CL_AUTH)
  *   CL_READY --smtp_client_send--> CL_TXN --txn_end--> CL_RSET, CL_READY
  *   CL_RSET --rset_reply--> CL_READY
  *   CL_READY --smtp_client_quit--> CL_QUIT; any --client_end--> CL_DEAD
@@ -20,7 +21,7 @@
 #include "smtp/smtp.h"
 
 enum client_state {
-	CL_CONNECT, CL_GREETING, CL_EHLO, CL_HELO, CL_STARTTLS, CL_HANDSHAKE, CL_READY, CL_TXN, CL_RSET,
+	CL_CONNECT, CL_GREETING, CL_EHLO, CL_HELO, CL_STARTTLS, CL_HANDSHAKE, CL_READY, CL_AUTH, CL_TXN, CL_RSET,
 	CL_QUIT, CL_DEAD
 };
 
@@ -46,6 +47,14 @@ struct txn {
 	struct smtp_rcpt_result *rcpts;	/* r.rcpts */
 };
 
+enum login_step { LOGIN_NONE, LOGIN_PLAIN, LOGIN_USER, LOGIN_PASSWORD, LOGIN_LAST };
+
+struct login {
+	enum login_step next;		/* what a 334 asks for; LAST: nothing more is to be said */
+	bool kicked;			/* begins with the kick */
+	char *user, *password;		/* wiped */
+};
+
 struct smtp_client {
 	LIST_ENTRY(smtp_client) quit_link;	/* in CL_QUIT: nobody else holds it */
 	bool in_quits;
@@ -62,6 +71,7 @@ struct smtp_client {
 	struct smtp_client_info info;
 	struct smtp_reply_parser parser;
 	struct txn txn;
+	struct login login;
 	unsigned depth;
 	bool freed;
 	bool polite;			/* DEAD with a QUIT on its way: finish, do not cut */
@@ -79,6 +89,11 @@ bool client_command(struct smtp_client *c, int64_t ms, struct slice line);
 void client_ready(struct smtp_client *c);
 void client_kick(struct smtp_client *c);
 void client_rset(struct smtp_client *c);
+
+/* client_auth.c */
+void auth_reply(struct smtp_client *c, int code, const char *status, struct slice text);
+void auth_kicked(struct smtp_client *c);	/* from the kick */
+void auth_fini(struct login *l);
 
 /* client_ehlo.c */
 void client_read_ehlo(struct smtp_client_info *info, struct slice lines);

@@ -41,6 +41,7 @@ FUZZ_NAMES += path params xtext data session
 # client
 libsallyport_a_SOURCES += \
 	src/smtp/client.c \
+	src/smtp/client_auth.c \
 	src/smtp/client_ehlo.c \
 	src/smtp/client_int.h \
 	src/smtp/client_txn.c \

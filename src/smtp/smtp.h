@@ -85,7 +85,7 @@ enum smtp_ext {
 	SMTP_EXT_PIPELINING = 1, SMTP_EXT_SIZE = 2, SMTP_EXT_8BITMIME = 4, SMTP_EXT_SMTPUTF8 = 8,
 	SMTP_EXT_CHUNKING = 16, SMTP_EXT_ENHANCEDSTATUSCODES = 32, SMTP_EXT_DSN = 64,
 	SMTP_EXT_STARTTLS = 128, SMTP_EXT_REQUIRETLS = 256, SMTP_EXT_LIMITS = 512,
-	SMTP_EXT_AUTH = 1024,		/* the server's side only */
+	SMTP_EXT_AUTH = 1024,
 };
 
 /* ---- The server's side: one inbound conversation ---- */
@@ -251,6 +251,15 @@ struct smtp_client_info {	/* what is true of the live connection */
 	char banner[256];
 	const struct net_addr *peer, *local;
 	unsigned sent;			/* transactions so far on this connection */
+	unsigned auth;			/* SMTP_LOGIN_*: mechanisms listed that we have */
+	char auth_listed[128];		/* all that stands behind AUTH, escaped; "" not listed */
+	bool logged_in;
+};
+enum { SMTP_LOGIN_PLAIN = 1, SMTP_LOGIN_LOGIN = 2 };
+enum smtp_login_end {
+	SMTP_LOGIN_OK,
+	SMTP_LOGIN_NOT_OFFERED,	/* nothing was sent: in clear, or no mechanism that we have */
+	SMTP_LOGIN_REFUSED,	/* 4yz or 5yz */
 };
 struct smtp_rcpt_result {
 	int code;		/* 0: no reply (connection ended first) */
@@ -303,13 +312,20 @@ struct smtp_client_ops {
 	 * transaction under way has got its `done` before. */
 	void (*ended)(void *owner, enum smtp_client_end why, const struct smtp_client_info *info,
 	    int code, const char *status, const char *text);
+	/* The login is over, and the connection is ready as before; it may not be logged in. code 0: no reply.
+	 * NULL for an owner that never calls smtp_client_login. */
+	void (*logged_in)(void *owner, enum smtp_login_end end, int code, const char *status, const char *text);
 };
 /* Calls nothing back before it returns. */
 struct smtp_client *smtp_client_new(struct event_base *base, const struct smtp_client_conf *conf,
     const struct smtp_client_ops *ops, void *owner, struct err *err);
+/* Only between ready and send, once. AUTH (RFC 4954) with PLAIN, or LOGIN where only that is listed; never in clear.
+ * Whose certificate it is, the owner looks at before. Calls nothing back before it returns; `logged_in` or `ended`
+ * follows. Both texts are copied, and wiped before that. */
+void smtp_client_login(struct smtp_client *c, const char *user, const char *password);
 void smtp_client_set_owner(struct smtp_client *c, const struct smtp_client_ops *ops, void *owner);
 /* Only between ready and done. MAIL, RCPT and DATA or BDAT, pipelined when offered (M-99), with
- * SIZE, BODY, SMTPUTF8, RET, ENVID, NOTIFY, ORCPT, REQUIRETLS, AUTH=<> as the peer offers and the
+ * SIZE, BODY, SMTPUTF8, RET, ENVID, NOTIFY, ORCPT, REQUIRETLS as the peer offers and the
  * message carries (M-133, R-90). 8-bit content to a peer without 8BITMIME, UTF-8 to one without
  * SMTPUTF8: `done` with code 0 and status 5.6.3 or 5.6.7, nothing was sent (M-110, M-166). Too
  * big for SIZE: status 5.3.4. */

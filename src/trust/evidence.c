@@ -134,6 +134,7 @@ negotiated(struct writer *w, const struct evidence *e)
 		boolean(w, "requiretls_listed", e->requiretls_listed);
 		boolean(w, "requiretls_sent", e->requiretls_sent);
 	}
+	string(w, "auth", e->auth);
 	string(w, "asserted", e->asserted);
 	string(w, "relaxed", e->relaxed);
 }

@@ -34,6 +34,7 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	const char *verified;		/* peer_verified_name */
 	const char *verify_error;
 	bool requiretls_listed, requiretls_sent;
+	const char *auth;		/* name in credentials that we logged in with */
 	const char *asserted;		/* "secure_lookup,propagate" when an assertion was used */
 	const char *relaxed;		/* grant */
 	/* the verdict */
@@ -55,7 +56,7 @@ struct evidence {	/* strings borrowed; NULL: unknown or does not apply, left out
 	X(at) X(event) X(message) X(rcpt_num) X(from) X(rcpt) X(removed_to) X(removed_hash) \
 	X(duties) X(asked_by) X(tls_required_no) X(domain) X(route) X(mx) X(sts_mode) X(sts_id) X(tlsa) \
 	X(host) X(ip) X(port) X(tls_version) X(tls_cipher) X(tls_group) X(cert_sha256) X(spki_sha256) \
-	X(verified) X(verify_error) X(requiretls_listed) X(requiretls_sent) X(asserted) X(relaxed) \
+	X(verified) X(verify_error) X(requiretls_listed) X(requiretls_sent) X(auth) X(asserted) X(relaxed) \
 	X(verdict) X(reason) X(row) X(reply_code) X(reply_status) X(reply_text) X(text) X(hosts) X(attempts) \
 	X(generation) X(by) X(why)
 extern const char *const evidence_fields[];

@@ -28,6 +28,8 @@ static const struct {
 	[TRUST_STS_FETCH] = { "sts-fetch-failed", "the domain's MTA-STS policy could not be fetched" },
 	[TRUST_PROTOCOL] = { "protocol", "the server broke the protocol" },
 	[TRUST_TAKES_NO_MAIL] = { "takes-no-mail", "the server takes no mail at all" },
+	[TRUST_NO_AUTH] = { "no-auth", "the server offers no way to log in that we have" },
+	[TRUST_AUTH_REFUSED] = { "auth-refused", "the server did not let us log in" },
 	[TRUST_PARAMETER_REFUSED] = { "parameter-refused",
 		"the server lists REQUIRETLS but refused it" },
 };

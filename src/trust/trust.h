@@ -122,6 +122,8 @@ enum trust_reason {
 	TRUST_PARAMETER_REFUSED,	/* lists REQUIRETLS, then refuses it on MAIL (row 49) */
 	TRUST_PROTOCOL,
 	TRUST_TAKES_NO_MAIL,
+	TRUST_NO_AUTH,			/* said by deliver/login.c, not by trust_decide */
+	TRUST_AUTH_REFUSED,
 	TRUST_REASONS
 };
 

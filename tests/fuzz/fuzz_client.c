@@ -42,7 +42,14 @@ static const char *const starts[] = {
 	HI ALL "250 STARTTLS\r\n" GO ALL "250 REQUIRETLS\r\n" OK OK OK "354 go\r\n",
 	HI ALL "250 DSN\r\n" OK OK "550 5.1.1 no\r\n354 go\r\n", HI "502 no\r\n" OK,
 	HI "250-x\r\n250-CHUNKING\r\n250 8BITMIME\r\n" OK OK OK,
+	HI ALL "250 STARTTLS\r\n" GO ALL "250 AUTH PLAIN LOGIN\r\n",
+	HI ALL "250 STARTTLS\r\n" GO ALL "250 AUTH LOGIN\r\n" "334 VXNlcm5hbWU6\r\n",
 };
+
+#define USER "ann"
+#define PASSWORD "walrus"
+#define LOGIN_TOKEN "d2FscnVz"
+#define PLAIN_TOKEN "AGFubgB3YWxydXM="
 
 static const char header[] = "Subject: x\r\nX: .\r\n\r\n";
 static const char body[] = ".\r\n..two\r\nlast .\r\n.\r\nend";	/* and CR LF, mostly */
@@ -60,7 +67,7 @@ struct run {
 	uint32_t random;
 	bool is_open, is_over, is_ready, is_early, wants_feed;
 	uint64_t feed_at;
-	unsigned left, mails;
+	unsigned left, mails, logins;
 	struct buf story;
 };
 
@@ -125,6 +132,8 @@ start_txn(struct run *r)
 	smtp_client_send(r->client, &r->txn);
 }
 
+static void may_go_on(struct run *r);
+
 static void
 on_ready(void *owner, const struct smtp_client_info *info)
 {
@@ -132,8 +141,20 @@ on_ready(void *owner, const struct smtp_client_info *info)
 
 	MUST(!r->is_over && !r->is_ready);
 	MUST((info->ext & SMTP_EXT_REQUIRETLS) == 0 || info->esmtp);
+	MUST(!info->logged_in || info->tls != NULL);
 	buf_printf(&r->story, "ready %x %s %llu; ", info->ext, info->tls == NULL ? "clear" : "tls",
 	    (unsigned long long)info->size_max);
+	if ((info->ext & SMTP_EXT_AUTH) != 0 && !info->logged_in && r->logins == 0) {
+		r->logins++;
+		smtp_client_login(r->client, USER, PASSWORD);
+		return;
+	}
+	may_go_on(r);
+}
+
+static void
+may_go_on(struct run *r)
+{
 	r->is_ready = true;
 	if (r->left == 0) {
 		smtp_client_quit(r->client);
@@ -156,6 +177,14 @@ check_code(int code, const char *status, const char *text)
 	MUST(code == 0 || (code >= 200 && code <= 599));
 	MUST(status[0] == '\0' || code == 0 || status[0] == '0' + code / 100);
 	MUST(code == 0 || text != NULL);
+}
+
+/* What a wire sniffer would look for: the password as LOGIN sends it and as PLAIN does. */
+static bool
+has_told(const struct run *r)
+{
+	return memmem(buf_peek(&r->peer.heard), r->peer.heard.len, LOGIN_TOKEN, strlen(LOGIN_TOKEN)) != NULL ||
+	    memmem(buf_peek(&r->peer.heard), r->peer.heard.len, PLAIN_TOKEN, strlen(PLAIN_TOKEN)) != NULL;
 }
 
 static void
@@ -205,6 +234,7 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	struct run *r = owner;
 
 	MUST(!r->is_over && !r->is_open && r->client != NULL);
+	MUST(info->tls != NULL || !has_told(r));
 	r->is_over = true;
 	r->is_ready = false;
 	buf_printf(&r->story, "ended %d %d %s %s", (int)why, code, status, text == NULL ? "" : text);
@@ -214,7 +244,21 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	}
 }
 
-static const struct smtp_client_ops ops = { on_ready, on_done, on_ended };
+static void
+on_logged_in(void *owner, enum smtp_login_end end, int code, const char *status, const char *text)
+{
+	struct run *r = owner;
+	const struct smtp_client_info *info = smtp_client_get_info(r->client);
+
+	MUST(!r->is_over && !r->is_ready && text != NULL);
+	buf_printf(&r->story, "login %d %d %s %s; ", (int)end, code, status, text);
+	check_code(code, status, text);
+	MUST(info->logged_in == (end == SMTP_LOGIN_OK) && (end != SMTP_LOGIN_OK || (code == 235 && has_told(r))));
+	MUST(end != SMTP_LOGIN_NOT_OFFERED || !has_told(r));
+	may_go_on(r);
+}
+
+static const struct smtp_client_ops ops = { on_ready, on_done, on_ended, on_logged_in };
 
 /* ---- The server ---- */
 static void

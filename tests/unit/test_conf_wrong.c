@@ -12,6 +12,10 @@
 #define MX "routes = { out = { via = 'mx' } }, "
 #define GRANT "relaxes = 'requiretls', to = 'verify', owner = 'a@b.example', expires = '2999-01-01'"
 
+#define PW "password = gw.secret 'file:pw'"
+#define CRED(text) "credentials = { p = { " text " } }"
+#define SMART "routes = { out = { via = 'smtp.p.example:587', "
+
 static const struct wrong_case {
 	const char *text;	/* between HEAD and the closing brace */
 	const char *want;	/* lines, without the last newline */
@@ -205,6 +209,24 @@ static const struct wrong_case {
 	  "listeners.inbound.auth: \"LOGIN\" is no mechanism of this version: PLAIN, EXTERNAL" },
 	{ TLS1 IN "tls = 'mx1', auth = { 'EXTERNAL' }, client_certs = 'off' } }",
 	  "listeners.inbound.auth: EXTERNAL needs client_certs = \"ask\"" },
+	/* logging in at next hops */
+	{ CRED("user = 'a'"), "credentials.p.password: is missing" },
+	{ CRED("user = 'a', password = 'walrus'"), "credentials.p.password: a password does not stand in the configuration: "
+	  "gw.secret \"file:PATH\", or gw.secret \"env:NAME\"" },
+	{ CRED("user = '', " PW), "credentials.p: user is a text of 1 to 255 octets without control characters" },
+	{ CRED("user = 'a', hosts = 'smtp.p.example:587', " PW), "credentials.p.hosts: a host such as "
+	  "\"smtp.provider.example\", without a port is expected, got text \"smtp.p.example:587\"" },
+	{ SMART "auth = 'p' } }", "routes.out.auth: the configuration has no credentials.p" },
+	{ CRED("user = 'a', " PW) ", " SMART "tls = 'verify', auth = 'q' } }",
+	  "routes.out.auth: the configuration has no credentials.q; nearest: p" },
+	{ CRED("user = 'a', " PW) ", " SMART "tls = 'encrypt', auth = 'p' } }", "routes.out.auth: a login wants tls = \"verify\" "
+	  "or more: a password goes to nobody whose certificate was not verified" },
+	{ CRED("user = 'a', " PW) ", " SMART "tls = 'verify', waivable = true, auth = 'p' } }", "routes.out.auth: waivable has no "
+	  "meaning with a login, which no TLS-Required: No may have in clear" },
+	{ CRED("user = 'a', " PW) ", routes = { out = { via = 'mx', domain = 'p.example', tls = 'secure', auth = 'p' } }",
+	  "routes.out.auth: a login wants a list of hosts in via; MX records may not say who is told a password" },
+	{ CRED("user = 'a', hosts = 'smtp.q.example', " PW) ", " SMART "tls = 'verify', auth = 'p' } }",
+	  "routes.out.auth: credentials.p is not for smtp.p.example; list it in credentials.p.hosts" },
 	{ TLS1 IN "tls = 'mx1', auth_in_clear = true } }", "listeners.inbound.auth_in_clear: means nothing without auth" },
 	{ "tables = { a = {}, b = { csv = 'x', cdb = 'y' }, c = { csv = 'x', columns = { l = 'levle', m = 'file', n = 1 } } }",
 	  "tables.a: csv, cdb, json or sqlite must say which file it is\n"

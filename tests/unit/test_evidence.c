@@ -15,7 +15,7 @@ static const struct evidence full = {
 	.ip = "192.0.2.1", .port = 25, .tls_version = "TLSv1.3", .tls_cipher = "TLS_AES_256_GCM_SHA384",
 	.tls_group = "X25519", .cert_sha256 = "aa", .spki_sha256 = "bb", .verified = "dane",
 	.verify_error = "none", .requiretls_listed = true, .requiretls_sent = true,
-	.asserted = "propagate", .relaxed = "grant1", .verdict = "send", .reason = "ok", .row = 12,
+	.auth = "provider", .asserted = "propagate", .relaxed = "grant1", .verdict = "send", .reason = "ok", .row = 12,
 	.reply_code = 250, .reply_status = "2.0.0", .reply_text = "queued", .text = "t", .hosts = "mx1=ok",
 	.attempts = 3, .generation = "g7", .by = "root", .why = "because",
 };

@@ -26,6 +26,7 @@ full_route(void)
 	r->pins[0] = xstrdup("sha256:00");
 	r->npins = 1;
 	r->ca_file = xstrdup("/ca.pem");
+	r->auth = xstrdup("provider");
 	r->assert_secure_lookup = r->assert_propagate = true;
 	r->expires_ms = 1234567890123;
 	return r;
@@ -34,6 +35,7 @@ full_route(void)
 static const char full_json[] = "{\"name\":\"portal\",\"hosts\":[[\"a.example\",465],[\"2001:db8::1\",26]],"
     "\"domain\":\"d.example\",\"port\":26,\"implicit_tls\":true,\"source\":\"192.0.2.1\",\"tls\":\"secure\","
     "\"waivable\":true,\"names\":[\"n.example\"],\"pins\":[\"sha256:00\"],\"ca_file\":\"/ca.pem\","
+    "\"auth\":\"provider\","
     "\"sticky\":true,\"expires\":1234567890123,\"ipv6\":false}";
 
 START_TEST(copy_and_json)

@@ -28,6 +28,7 @@ enum {
 	/* The one timer that is to run out; the others leave a slow machine its time. */
 	F_SHORT_GREETING = 1 << 20, F_SHORT_EHLO = 1 << 21, F_SHORT_HANDSHAKE = 1 << 22,
 	F_SHORT_MAIL = 1 << 23, F_SHORT_END = 1 << 24,
+	F_LOGIN = 1 << 25, F_LOGIN_LONG = 1 << 26, F_FREE_IN_LOGIN = 1 << 27,
 };
 
 struct script_case {
@@ -44,6 +45,10 @@ struct script_case {
 #define CONTENT "C:Received: here\nC:Subject: x\nC:\nC:..dot\nC:body\nC:.\n"
 #define RAW "C:Received: here\nC:Subject: x\nC:\nC:.dot\nC:body\n"
 #define RAW_SIZE "42"
+
+#define IN_TLS(ehlo) HELLO "S:250-mx\nS:250 STARTTLS\nC:STARTTLS\nS:220 go\nT\nC:EHLO gw.example.org\nS:250-mx\n" ehlo "\n"
+#define READY "ready ext=1024 esmtp starttls tls before=128;"
+#define SAY_PLAIN "C:AUTH PLAIN AHVzZXIAcGFzcw==\n"
 
 static const struct script_case cases[] = {
 	/* ---- before the first transaction ---- */
@@ -284,6 +289,49 @@ static const struct script_case cases[] = {
 	    "ready ext=0 esmtp;done MAIL 0 [0];" },
 	{ "quit inside done after nonsense", F_QUIT_IN_DONE, 1, 1, PLAIN "C:MAIL FROM:<a@example.org>\nS:hello\nX",
 	    "ready ext=0 esmtp;done MAIL 0 [0];" },
+
+	/* ---- AUTH (RFC 4954) ---- */
+	{ "PLAIN, then a message", F_STARTTLS | F_LOGIN, 1, 1, IN_TLS("S:250 AUTH LOGIN plain") "N:1\n" SAY_PLAIN
+	    "N:0\nS:235 2.7.0 ok\nC:MAIL FROM:<a@example.org>\nS:550 no\nC:QUIT\nX",
+	    READY "login ok 235 2.7.0;done MAIL 550 [0];ready ext=1024 esmtp starttls tls before=128 auth;" },
+	{ "235 of two lines", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:235-hi\nS:235 ho\nC:QUIT\nX",
+	    READY "login ok 235;" },
+	{ "LOGIN, where that is all", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH CRAM-MD5 login") "N:1\nC:AUTH LOGIN\n"
+	    "N:0\nS:334 VXNlcm5hbWU6\nN:1\nC:dXNlcg==\nN:0\nS:334 UGFzc3dvcmQ6\nC:cGFzcw==\nS:235 ok\nC:QUIT\nX",
+	    READY "login ok 235;" },
+	{ "PLAIN too long for a command", F_STARTTLS | F_LOGIN | F_LOGIN_LONG, 0, 0, IN_TLS("S:250 AUTH PLAIN")
+	    "C:AUTH PLAIN\nN:0\nS:334\nC:AHVzZXIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcA==\nS:235 ok\nC:QUIT\nX", READY "login ok 235;" },
+	{ "no mechanism that we have", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH CRAM-MD5 PLAINX") "C:QUIT\nX",
+	    READY "login none 0;" },
+	{ "AUTH without TLS", F_LOGIN, 0, 0, HELLO "S:250-mx\nS:250 AUTH PLAIN LOGIN\nC:QUIT\nX", "ready ext=1024 esmtp;login none 0;" },
+	{ "AUTH before TLS only (R-11)", F_STARTTLS | F_LOGIN, 0, 0, HELLO "S:250-mx\nS:250-AUTH PLAIN\nS:250 STARTTLS\n"
+	    "C:STARTTLS\nS:220 go\nT\nC:EHLO gw.example.org\nS:250 mx\nC:QUIT\nX",
+	    "ready ext=0 esmtp starttls tls before=1152;login none 0;" },
+	{ "535", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:535 5.7.8 no\nC:QUIT\nX",
+	    READY "login refused 535 5.7.8;" },
+	{ "454, LOGIN, in the middle", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334 VXNlcm5hbWU6\n"
+	    "C:dXNlcg==\nS:454 4.7.0 later\nC:QUIT\nX", READY "login refused 454 4.7.0;" },
+	{ "421", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:421 4.7.0 bye\nX", READY "ended LOST 421 4.7.0;" },
+	{ "cut", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "R", READY "ended LOST 0;" },
+	{ "silence", F_STARTTLS | F_LOGIN | F_SHORT_MAIL, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "Z", READY "ended TIMEOUT 0;" },
+	{ "the reply ahead (X-45)", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN\nS:235 ok"), READY "ended PROTOCOL 0;" },
+	{ "334 without an end", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:334 \nX", READY "ended PROTOCOL 0;" },
+	{ "334 once too often", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334 VXNlcm5hbWU6\n"
+	    "C:dXNlcg==\nS:334 UGFzc3dvcmQ6\nC:cGFzcw==\nS:334 T1RQOg==\nX", READY "ended PROTOCOL 0;" },
+	{ "two of 334 at once", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334 VXNlcm5hbWU6\n"
+	    "S:334 UGFzc3dvcmQ6\nX", READY "ended PROTOCOL 0;" },
+	{ "334 that is no base64", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334 User:\nX",
+	    READY "ended PROTOCOL 0;" },
+	{ "334 of two lines", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334-VXNl\nS:334 VXNl\nX",
+	    READY "ended PROTOCOL 0;" },
+	{ "235 before the password", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:235 ok\nX",
+	    READY "ended PROTOCOL 0;" },
+	{ "250 is no reply to AUTH", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:250 ok\nX",
+	    READY "ended PROTOCOL 0;" },
+	{ "235 and more", F_STARTTLS | F_LOGIN, 1, 1, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:235 ok\nS:250 ok\n",
+	    READY "login ok 235;done MAIL 0 [0];ended PROTOCOL 0;" },
+	{ "free inside logged_in", F_STARTTLS | F_LOGIN | F_FREE_IN_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:535 no\n",
+	    READY "login refused 535;" },
 
 	/* ---- TLS ---- */
 	{ "STARTTLS, EHLO again (N-20)", F_STARTTLS, 0, 0, HELLO "S:250-mx\nS:250-PIPELINING\nS:250-SIZE 5\nS:250 STARTTLS\n"
@@ -546,6 +594,8 @@ need_body(void *owner, uint64_t offset)
 		smtp_client_feed(o.c, body + offset, sizeof body - 1 - offset);
 }
 
+static void go_on(void);
+
 static void
 on_ready(void *owner, const struct smtp_client_info *i)
 {
@@ -561,7 +611,23 @@ on_ready(void *owner, const struct smtp_client_info *i)
 		buf_printf(&o.events, " mail=%u", i->mail_max);
 	if (i->rcpt_domain_max != 0)
 		buf_printf(&o.events, " domain=%u", i->rcpt_domain_max);
-	buf_adds(&o.events, ";");
+	buf_printf(&o.events, "%s;", i->logged_in ? " auth" : "");
+	if ((o.t->flags & F_LOGIN) != 0 && !i->logged_in) {
+		char user[] = "user", password[401] = "pass";
+
+		if ((o.t->flags & F_LOGIN_LONG) != 0)
+			memset(password, 'p', sizeof password - 1);
+		smtp_client_login(o.c, user, password);
+		memset(user, 'x', sizeof user);		/* both were copied */
+		memset(password, 'x', sizeof password);
+		return;
+	}
+	go_on();
+}
+
+static void
+go_on(void)
+{
 	if (o.left > 0) {
 		o.left--;
 		smtp_client_send(o.c, &o.txn);
@@ -576,6 +642,25 @@ static void
 add_code(int code, const char *status)
 {
 	buf_printf(&o.events, "%d%s%s", code, status[0] == 0 ? "" : " ", status);
+}
+
+static void
+on_logged_in(void *owner, enum smtp_login_end end, int code, const char *status, const char *text)
+{
+	static const char *const names[] = { "ok", "none", "refused" };
+
+	ck_assert_ptr_nonnull(text);
+	ck_assert_int_eq(smtp_client_get_info(o.c)->logged_in, end == SMTP_LOGIN_OK);
+	buf_printf(&o.events, "login %s ", names[end]);
+	add_code(code, status);
+	buf_adds(&o.events, ";");
+	if ((o.t->flags & F_FREE_IN_LOGIN) != 0) {
+		smtp_client_free(o.c);
+		o.c = NULL;
+		o.finished = 1;
+	} else {
+		go_on();
+	}
 }
 
 static void
@@ -624,7 +709,7 @@ on_ended(void *owner, enum smtp_client_end why, const struct smtp_client_info *i
 	o.finished = 1;
 }
 
-static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended };
+static const struct smtp_client_ops client_ops = { on_ready, on_done, on_ended, on_logged_in };
 
 static void
 owner_init(const struct script_case *t)
