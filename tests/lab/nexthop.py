@@ -18,6 +18,7 @@ Command line: nexthop.py --port 2525 --cert FILE --key FILE --requiretls; one JS
 """
 
 import argparse
+import base64
 import contextlib
 import json
 import re
@@ -68,6 +69,7 @@ class Session:
         self.transcript, self.commands = [], []
         self.tls = None         # {"version", "cipher", "sni", "client_cert"}
         self.sni = None
+        self.user = None        # who has logged in
         self.buffer = b""
         self.mail = None
         self.rcpts = []
@@ -179,6 +181,8 @@ class Session:
             caps.append("STARTTLS")
         if hop.requiretls and (self.tls or hop.requiretls == "always"):
             caps.append("REQUIRETLS")
+        if hop.auth is not None and hop.mechs and (self.tls or hop.auth_in_clear):
+            caps.append("AUTH " + " ".join(hop.mechs))
         return caps
 
     def handshake(self):
@@ -239,8 +243,32 @@ class Session:
         self.handshake()
         self.reset()
 
+    def prompt(self, text):
+        self.reply("334 " + base64.b64encode(text).decode())
+        return base64.b64decode(self.read_line())
+
+    def do_auth(self, line):
+        """PLAIN, with the response in the command or behind a 334, and LOGIN."""
+        scripted = self.at("AUTH", line)
+        words = line.split(" ")
+        if scripted or self.hop.auth is None or self.user or len(words) < 2 or words[1] not in self.hop.mechs:
+            self.reply(scripted or "504 5.5.4 no such mechanism")
+            return
+        if words[1] == "LOGIN":
+            user, password = self.prompt(b"Username:"), self.prompt(b"Password:")
+        else:
+            response = base64.b64decode(words[2]) if len(words) > 2 else self.prompt(b"")
+            user, password = response.split(b"\0")[1:]
+        if self.hop.auth.get(user.decode()) != password.decode():
+            self.reply("535 5.7.8 wrong user or password")
+            return
+        self.user = user.decode()
+        self.answer("AUTH-END", line, "235 2.7.0 welcome")
+
     def do_mail(self, line):
-        if self.answer("MAIL", line, "250 2.1.0 ok").startswith("2"):
+        if self.hop.auth is not None and self.user is None:
+            self.reply("530 5.7.0 log in first")
+        elif self.answer("MAIL", line, "250 2.1.0 ok").startswith("2"):
             self.mail, self.rcpts = line, []
 
     def do_rcpt(self, line):
@@ -303,12 +331,15 @@ class NextHop:
                  requiretls=False, implicit_tls=False, ehlo=None, ehlo_tls=None, chunking=True,
                  smtputf8=True, replies=None, cut=None, delay=None, inject=b"", handshake=None,
                  stall=5, endless=None, close_after=None, tls_min=None, tls_max=None,
-                 ask_client_cert=None, on_message=None):
+                 ask_client_cert=None, on_message=None, auth=None, mechs=("PLAIN", "LOGIN"),
+                 auth_in_clear=False):
         """ehlo, ehlo_tls: the whole list of capabilities, instead of the built-in one, before and
         inside TLS. requiretls: listed inside TLS; "always": before it too. inject: octets sent
         right behind the 220 to STARTTLS, in clear. handshake: None, "garbage", "close", "stall".
         endless: a verb whose reply never ends. close_after: messages, then a bare close.
-        tls_min, tls_max: ssl.TLSVersion. ask_client_cert: a CA file."""
+        tls_min, tls_max: ssl.TLSVersion. ask_client_cert: a CA file. auth: users and their passwords; who
+        has not logged in gets 530. mechs: what is listed and taken, inside TLS or (auth_in_clear) before it
+        too. "AUTH-END" is the place of the reply to a login that is right."""
         self.host, self.name, self.cert, self.starttls = host, name, cert, starttls
         self.requiretls, self.implicit_tls = requiretls, implicit_tls
         self.ehlo, self.ehlo_tls, self.chunking, self.smtputf8 = ehlo, ehlo_tls, chunking, smtputf8
@@ -316,6 +347,7 @@ class NextHop:
         self.inject, self.handshake, self.stall, self.endless = inject, handshake, stall, endless
         self.close_after, self.tls_min, self.tls_max = close_after, tls_min, tls_max
         self.ask_client_cert, self.on_message = ask_client_cert, on_message
+        self.auth, self.mechs, self.auth_in_clear = auth, mechs, auth_in_clear
         self.lock = threading.Condition()
         self.sessions, self.messages = [], []
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

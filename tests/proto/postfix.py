@@ -174,7 +174,7 @@ def place(t):
     return other
 
 
-def next_hop(t, top):
+def next_hop(t, top, more=""):
     """Takes mail for b.example and gw.example, over TLS only, into one Maildir."""
     cert = t.certs.issue("mx.b.example")
     hop = Postfix(os.path.join(top, "b"), "mx.b.example", f"""
@@ -188,14 +188,16 @@ smtpd_tls_security_level = encrypt
 smtpd_tls_chain_files = {cert.key}, {cert.cert}
 smtpd_recipient_restrictions = check_recipient_access
     inline:{{ {{ no-such@b.example = 550 5.1.1 not here }}, {{ grey@b.example = 451 4.7.1 later }} }}
-""")
+{more}""")
     t.parts.append(hop.stop)
     return hop
 
 
-def gateway_to(t, hop):
-    secure = {"via": [f"127.0.0.1:{hop.port}"], "tls": "verify", "names": ["mx.b.example"]}
-    return t.gateway(over={
+def gateway_to(t, hop, auth=None):
+    secure = {"via": [f"127.0.0.1:{hop.port}"], "tls": "verify", "names": ["mx.b.example"], "auth": auth}
+    return t.gateway(files={"password": "walrus-4711\n"}, over={
+        "delivery": {"idle": "0s" if auth else "1s"},
+        "credentials": {"b": {"user": "acme", "password": case.Lua('gw.secret "file:password"')}} if auth else {},
         "routes": {"b": secure, "inside": secure}, "log": {"level": "info"},
         "domains": [{"match": ["gw.example"], "kind": "local", "route": "inside"},
                     {"match": "b.example", "kind": "remote", "route": "b"}]})
@@ -506,6 +508,49 @@ transport_maps = inline:{{ {maps} }}
     t.has(line, "status=deferred", "the third message")
     t.has(line, "Server certificate not ", "the third message")
     t.eq(len(gw.log_lines("message accepted")), 2, "messages taken")
+
+
+@case.register("postfix-wants-a-login")
+def wants_login(t):
+    """A Postfix that takes mail from those who have logged in, by Cyrus SASL: PLAIN, then LOGIN alone, then a password that
+    is not right any more."""
+    top = place(t)
+    make = shutil.which("saslpasswd2") or t.skip("there is no saslpasswd2 (sasl2-bin)")
+    sasl, users = os.path.join(top, "b", "etc", "sasl"), os.path.join(top, "users")     # where Debian's Postfix looks
+
+    def password(text):
+        subprocess.run([make, "-p", "-c", "-f", users, "-u", "mx.b.example", "acme"], input=text.encode(), check=True,
+                       capture_output=True)
+        os.chmod(users, 0o644)
+
+    def mechanisms(text):
+        with open(os.path.join(sasl, "smtpd.conf"), "w", encoding="ascii") as f:
+            f.write(f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {users}\nmech_list: {text}\n")
+
+    hop = next_hop(t, top, f"""smtpd_sasl_auth_enable = yes
+smtpd_sasl_local_domain = mx.b.example
+smtpd_tls_auth_only = yes
+smtpd_client_restrictions = permit_sasl_authenticated, reject
+cyrus_sasl_config_path = {sasl}
+max_use = 1
+""")
+    os.makedirs(sasl, mode=0o755)
+    password("walrus-4711")
+    gw = gateway_to(t, hop, auth="b")
+    for n, how in ((1, "CRAM-MD5 PLAIN LOGIN"), (2, "LOGIN")):
+        mechanisms(how)
+        case.send(gw.port("relay"), "a@a.example", "b@b.example", message(n), sni="gw.example")
+        hop.wait_mails(n, 30)
+        gw.wait_queue_empty()
+    t.eq([x for x in ("PLAIN", "LOGIN") if f"sasl_method={x}, sasl_username=acme" in hop.read("maillog")],
+         ["PLAIN", "LOGIN"], "mechanisms")
+    password("another")
+    case.send(gw.port("relay"), "a@a.example", "b@b.example", message(3), sni="gw.example")
+    found = gw.wait_log("message deferred.* reason=auth-refused")[0]
+    t.has(found, "status=4.7.8", "status")
+    t.has(found, "authentication failed", "reply")
+    password("walrus-4711")
+    hop.wait_mails(3, 30)
 
 
 case.main()

@@ -307,6 +307,9 @@ static const struct script_case cases[] = {
 	{ "AUTH before TLS only (R-11)", F_STARTTLS | F_LOGIN, 0, 0, HELLO "S:250-mx\nS:250-AUTH PLAIN\nS:250 STARTTLS\n"
 	    "C:STARTTLS\nS:220 go\nT\nC:EHLO gw.example.org\nS:250 mx\nC:QUIT\nX",
 	    "ready ext=0 esmtp starttls tls before=1152;login none 0;" },
+	{ "AUTH before TLS, HELO inside", F_STARTTLS | F_LOGIN, 0, 0, HELLO "S:250-mx\nS:250-AUTH PLAIN\nS:250 STARTTLS\n"
+	    "C:STARTTLS\nS:220 go\nT\nC:EHLO gw.example.org\nS:502 no\nC:HELO gw.example.org\nS:250 mx\nC:QUIT\nX",
+	    "ready ext=0 starttls tls before=1152;login none 0;" },
 	{ "535", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH PLAIN") SAY_PLAIN "S:535 5.7.8 no\nC:QUIT\nX",
 	    READY "login refused 535 5.7.8;" },
 	{ "454, LOGIN, in the middle", F_STARTTLS | F_LOGIN, 0, 0, IN_TLS("S:250 AUTH LOGIN") "C:AUTH LOGIN\nS:334 VXNlcm5hbWU6\n"

@@ -1,0 +1,1 @@
+PROTO_TESTS += tests/proto/auth.py
