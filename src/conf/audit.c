@@ -159,6 +159,8 @@ audit_tls(json_t *out, const struct conf *c)
 		note(out, "relaxing", "tlsrpt.verify", "TLS reports go to receivers with any certificate");
 	if (c->tlsrpt.allow_private)
 		note(out, "relaxing", "tlsrpt.allow_private", "TLS reports may go to hosts in one's own networks");
+	if (c->tls.sts_allow_private)
+		note(out, "relaxing", "tls.sts_allow_private", "policies may be fetched from hosts in one's own networks");
 	if (!c->tls.sts)
 		note(out, "relaxing", "tls.sts", "MTA-STS policies of recipient domains are not looked at");
 	if (c->tls.sts_testing_counts)

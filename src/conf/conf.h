@@ -160,7 +160,7 @@ struct conf {
 		size_t nidentities;
 		char *min_version;	/* "1.2" "1.3" */
 		char *ca_file;		/* NULL: the system's store */
-		bool dane, sts;
+		bool dane, sts, sts_allow_private;
 		char *sts_ca_file;	/* NULL: as ca_file */
 		uint16_t sts_port;
 		int64_t sts_timeout_ms;

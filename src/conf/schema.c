@@ -157,6 +157,10 @@ const struct setting conf_schema[] = {
 { "tls.sts_timeout", T_DURATION, "\"60s\"", .min = SECOND, .max = 5 * MINUTE, AT(conf, tls.sts_timeout_ms),
   .text = "How long one fetch of a policy may take. Mail that waits for a first fetch waits a quarter "
 	  "of that." },
+{ "tls.sts_allow_private", T_BOOL, "false", AT(conf, tls.sts_allow_private),
+  .text = "Fetch policies from private addresses, too, when the DNS says so; for closed networks. Otherwise a "
+	  "stranger's record could make this gateway speak to your own servers, and such a domain counts as one "
+	  "without a policy." },
 { "tls.tls_required_no", T_CHOICE, "\"honour\"", WORDS("ignore", "honour"), AT(conf, tls.honour_no),
   .text = "Whether the header field TLS-Required: No (RFC 8689 section 5) may waive what was asked "
 	  "for by the recipient's side or by waivable routes; a policy may still ignore it." },

@@ -46,6 +46,7 @@ on_txt(void *owner, uint64_t query, const struct dns_answer *a)
 		how.port = c->tls.sts_port;
 		how.timeout_ms = c->tls.sts_timeout_ms;
 		how.allow_loopback = c->delivery.allow_loopback;
+		how.allow_private = c->tls.sts_allow_private;
 	}
 	p->sts.txt = sts_txt_of(a, p->sts.id);
 	if (dns_status_is_failure(a->status)) {

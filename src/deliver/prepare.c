@@ -332,7 +332,7 @@ find_hosts(struct dest *t)
 		size_t skip = strncasecmp(name, "[IPv6:", 6) == 0 ? 6 : 1;
 		char *ip = xstrndup(name + skip, strlen(name) - skip - 1);
 
-		t->lookups[0] = mx_resolve_host(dns, ip, &mx, on_mx, t);
+		t->lookups[0] = mx_resolve_literal(dns, ip, &mx, on_mx, t);
 		free(ip);
 	} else if (r->via_mx) {
 		t->lookups[0] = mx_resolve(dns, name, &mx, on_mx, t);

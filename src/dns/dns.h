@@ -202,6 +202,9 @@ uint64_t mx_resolve(struct dns *d, const char *domain, const struct mx_conf *con
 /* A named host without MX lookup (static routes): one mx_host; secure as its addresses are. A
  * numeric address is taken as it is, and loopback is fine: the operator wrote it. */
 uint64_t mx_resolve_host(struct dns *d, const char *host, const struct mx_conf *conf, mx_cb *cb, void *owner);
+/* The address of an address literal: as above, but anybody may have written it, so loopback is as in
+ * mx_resolve. */
+uint64_t mx_resolve_literal(struct dns *d, const char *ip, const struct mx_conf *conf, mx_cb *cb, void *owner);
 void mx_cancel(struct dns *d, uint64_t ticket);
 
 #endif

@@ -34,7 +34,8 @@ struct mx_job {
 	mx_cb *cb;
 	void *owner;
 	struct mx_result *r;
-	bool routed;		/* the operator named the host: loopback is what was meant */
+	bool routed;		/* a host, no domain: no MX lookup */
+	bool loopback;		/* it may be this machine: the operator named it, or tests */
 	uint64_t query;		/* the MX query, or the stand-in that defers a numeric host */
 	struct lookup *lookups;	/* two for each host */
 	size_t waiting;
@@ -177,7 +178,7 @@ add_addr(struct mx_job *j, struct mx_host *h, size_t max, struct mx_addr a)
 	size_t i;
 
 	mx_addr_unmap(&a);
-	if (mx_addr_is_special(&a, j->routed || j->conf.allow_loopback)) {
+	if (mx_addr_is_special(&a, j->loopback)) {
 		j->nrefused++;
 		return;
 	}
@@ -531,6 +532,7 @@ job_new(struct dns *d, const char *domain, const struct mx_conf *conf, mx_cb *cb
 	MUST(!d->closing);
 	j->d = d;
 	j->conf = *conf;
+	j->loopback = conf->allow_loopback;
 	j->cb = cb;
 	j->owner = owner;
 	j->r = xcalloc(1, sizeof *j->r);
@@ -553,10 +555,9 @@ mx_resolve(struct dns *d, const char *domain, const struct mx_conf *conf, mx_cb 
 	return ticket;
 }
 
-uint64_t
-mx_resolve_host(struct dns *d, const char *host, const struct mx_conf *conf, mx_cb *cb, void *owner)
+static uint64_t
+start_host(struct mx_job *j, const char *host)
 {
-	struct mx_job *j = job_new(d, host, conf, cb, owner);
 	struct ranked one = { { 0, "" }, 0 };
 	uint64_t ticket = j->ticket;
 	struct mx_addr a;
@@ -565,13 +566,28 @@ mx_resolve_host(struct dns *d, const char *host, const struct mx_conf *conf, mx_
 	if (mx_addr_parse(&a, host)) {
 		memcpy(j->domain, host, strlen(host) + 1);
 	} else if (!dns_name_check(j->domain, host)) {
-		j->query = dns_query_preset(d, host, DNS_BAD_NAME, mx_answered, j);
+		j->query = dns_query_preset(j->d, host, DNS_BAD_NAME, mx_answered, j);
 		return ticket;
 	}
 	memcpy(one.mx.host, j->domain, sizeof one.mx.host);
 	set_hosts(j, &one, 1);
 	ask_addresses(j);
 	return ticket;
+}
+
+uint64_t
+mx_resolve_host(struct dns *d, const char *host, const struct mx_conf *conf, mx_cb *cb, void *owner)
+{
+	struct mx_job *j = job_new(d, host, conf, cb, owner);
+
+	j->loopback = true;
+	return start_host(j, host);
+}
+
+uint64_t
+mx_resolve_literal(struct dns *d, const char *ip, const struct mx_conf *conf, mx_cb *cb, void *owner)
+{
+	return start_host(job_new(d, ip, conf, cb, owner), ip);
 }
 
 void

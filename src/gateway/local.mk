@@ -16,7 +16,9 @@ libsallyport_a_SOURCES += \
 	src/gateway/tracing.c \
 	src/gateway/web.c \
 	src/gateway/worker.c
-check_PROGRAMS += tests/unit/test_confine
-TESTS += tests/unit/test_confine
+check_PROGRAMS += tests/unit/test_confine tests/unit/test_sessions
+TESTS += tests/unit/test_confine tests/unit/test_sessions
 tests_unit_test_confine_SOURCES = tests/unit/test_confine.c tests/unit/unit.h
 tests_unit_test_confine_LDADD = $(UNIT_LIBS)
+tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c tests/unit/unit.h
+tests_unit_test_sessions_LDADD = $(UNIT_LIBS)

@@ -213,6 +213,7 @@ env_sts(void *owner, struct sts_how *out)
 
 	*out = (struct sts_how){ .tls = s->sts_tls, .port = s->conf->tls.sts_port,
 		.allow_loopback = s->conf->delivery.allow_loopback,
+		.allow_private = s->conf->tls.sts_allow_private,
 		.reports = s->conf->tlsrpt.organization != NULL, .timeout_ms = s->conf->tls.sts_timeout_ms };
 	return s->conf->tls.sts;
 }

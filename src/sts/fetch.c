@@ -24,7 +24,7 @@ struct sts_fetch {
 	sts_fetch_cb *cb;
 	void *owner;
 	char *host, *url;
-	bool allow_loopback;
+	bool allow_loopback, allow_private;
 	struct web_lookup *lookup;
 	CURL *easy;
 	struct event *soon;		/* of the fixture: it answers on the next turn */
@@ -174,7 +174,9 @@ resolved(void *owner, enum web_found found, struct curl_slist *resolve)
 	g->web.resolve = resolve;
 	if (found != WEB_FOUND) {
 		finish(g, found == WEB_UNKNOWN ? STS_FAILED : STS_REFUSED, found == WEB_UNKNOWN ?
-		    "the policy host's name could not be looked up" : "the policy host has no address");
+		    "the policy host's name could not be looked up" : found == WEB_REFUSED ?
+		    "the policy host has only addresses that policies are not fetched from" :
+		    "the policy host has no address");
 		return;
 	}
 	g->easy = curl_easy_init();
@@ -186,10 +188,15 @@ resolved(void *owner, enum web_found found, struct curl_slist *resolve)
 		finish(g, STS_FAILED, "libcurl takes no more");
 }
 
+/* Loopback is private too, and has a switch of its own. */
 static bool
 may_connect(void *owner, const struct mx_addr *a)
 {
-	return !mx_addr_is_special(a, ((struct sts_fetch *)owner)->allow_loopback);
+	const struct sts_fetch *g = owner;
+	bool is_loopback = mx_addr_is_special(a, false) && !mx_addr_is_special(a, true);
+
+	return is_loopback ? g->allow_loopback : g->allow_private ? !mx_addr_is_special(a, true) :
+	    !mx_addr_is_private(a);
 }
 
 static void
@@ -218,6 +225,7 @@ sts_fetch_start(struct sts_fetcher *f, const char *domain, const struct sts_how 
 	g->cb = cb;
 	g->owner = owner;
 	g->allow_loopback = how->allow_loopback;
+	g->allow_private = how->allow_private;
 	g->host = xasprintf("mta-sts.%s", domain);
 	g->url = how->port == 443 ? xasprintf("https://%s/.well-known/mta-sts.txt", g->host) :
 	    xasprintf("https://%s:%u/.well-known/mta-sts.txt", g->host, how->port);	/* S-20 */

@@ -30,6 +30,7 @@ struct sts_how {			/* today's configuration */
 	uint16_t port;
 	bool allow_loopback;
 	bool reports;			/* failures to fetch are counted for TLS reports (S-74) */
+	bool allow_private;
 	int64_t timeout_ms;		/* for one fetch as a whole; who waits for it waits a quarter */
 };
 /* Policy hosts from a book (src/rehearsal): *text (heap) and true, or false with *why (heap). */

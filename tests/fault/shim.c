@@ -96,7 +96,7 @@ visit(enum kind k)
 	return (int)atomic_load(&ctl->error);
 }
 
-/* F-7: how much of n octets this call may have; 0 means EINTR. */
+/* F-7: how much of n octets this call may have; 0 means EINTR, and for a socket EAGAIN by turns. */
 static size_t
 shorter(size_t n)
 {
@@ -173,11 +173,20 @@ fdatasync(int fd)
 }
 
 
+static int
+interruption(int fd)
+{
+	static _Atomic unsigned turns;
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && atomic_fetch_add(&turns, 1) % 2 != 0 ? EAGAIN : EINTR;
+}
+
 /* Short writes of files and sockets only; `n` is a lvalue. */
-#define CUT(n) do { \
+#define CUT(fd, n) do { \
 	size_t c_ = shorter(n); \
 	if (c_ == 0 && (n) > 0) { \
-		errno = EINTR; \
+		errno = interruption(fd); \
 		return -1; \
 	} \
 	(n) = c_; \
@@ -189,7 +198,7 @@ write(int fd, const void *p, size_t n)
 	NEXT(write);
 	if (may_fail_write(fd)) {
 		FAIL(WRITE, -1);
-		CUT(n);
+		CUT(fd, n);
 	}
 	return next(fd, p, n);
 }
@@ -199,7 +208,7 @@ pwrite(int fd, const void *p, size_t n, off_t at)
 {
 	NEXT(pwrite);
 	FAIL(WRITE, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, at);
 }
 
@@ -208,7 +217,7 @@ pwrite64(int fd, const void *p, size_t n, off64_t at)
 {
 	NEXT(pwrite64);
 	FAIL(WRITE, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, at);
 }
 
@@ -227,7 +236,7 @@ read(int fd, void *p, size_t n)
 	NEXT(read);
 	if (may_fail(fd)) {
 		FAIL(READ, -1);
-		CUT(n);
+		CUT(fd, n);
 	}
 	return next(fd, p, n);
 }
@@ -237,7 +246,7 @@ pread(int fd, void *p, size_t n, off_t at)
 {
 	NEXT(pread);
 	FAIL(READ, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, at);
 }
 
@@ -246,7 +255,7 @@ pread64(int fd, void *p, size_t n, off64_t at)
 {
 	NEXT(pread64);
 	FAIL(READ, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, at);
 }
 
@@ -356,7 +365,7 @@ send(int fd, const void *p, size_t n, int flags)
 {
 	NEXT(send);
 	FAIL(SEND, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, flags);
 }
 
@@ -381,7 +390,7 @@ recv(int fd, void *p, size_t n, int flags)
 {
 	NEXT(recv);
 	FAIL(RECV, -1);
-	CUT(n);
+	CUT(fd, n);
 	return next(fd, p, n, flags);
 }
 

@@ -123,6 +123,26 @@ def stopped(t):
     t.eq(sorted(m.header("Subject") for m in hop.accepted), ["new", "waits"], "delivered")
 
 
+@case.register("certificates-by-the-wall-clock", "F-18", "X-75")
+def certificates_in_time(t):
+    """The next hop's certificate has run out when the clock says so, at the next connection and also where the TLS
+    session is taken up again, and is good again when that was wrong."""
+    hop = t.nexthop(cert=t.certs.issue("in.example"), requiretls=True)
+    shim = Shim(t.path("shim"))
+    gw = prepare(t, hop, {"routes": {"inside": {"tls": "verify", "names": ["in.example"]}}, "delivery": {"idle": "0s"}},
+                 env=shim.env()).start()
+    put(gw, "one")
+    hop.wait_messages(1)
+    shim.jump(3 * 365 * 86400)
+    put(gw, "two")
+    t.has(gw.wait_log("message deferred .*attempts=1 ")[0], "reason=unverified", "why it waits")
+    t.eq(len(hop.accepted), 1, "messages")
+    shim.jump(0)
+    gw.run("queue", "retry", "--to", "*", "--reason", "the clock is right")
+    hop.wait_messages(2)
+    gw.wait_queue_empty()
+
+
 # ---- Logs ----
 
 @case.register("standard-error-closed", "F-19")

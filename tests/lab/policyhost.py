@@ -15,8 +15,10 @@ def policy(mode="enforce", mx=(), max_age=86400):
 
 
 class Page:
-    def __init__(self, context, text, status="200 OK", kind="text/plain", headers=(), raw=None, stall=False):
-        self.context, self.raw, self.stall = context, raw, stall
+    def __init__(self, context, text, status="200 OK", kind="text/plain", headers=(), raw=None, stall=False,
+                 more=None):
+        """more: called with the socket behind what `raw` says; it may send and raises where the client is gone."""
+        self.context, self.raw, self.stall, self.more = context, raw, stall, more
         if raw is None:
             lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(text)}",
                      "Cache-Control: max-age=1", "Connection: close", *headers, "", text]
@@ -83,6 +85,8 @@ class PolicyHost:
                     self.ended.wait(30)
                     return
                 sock.sendall(page.raw if page is not None else b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+                if page is not None and page.more is not None:
+                    page.more(sock)
         except OSError:         # includes those of TLS: the client did not want us
             return
 

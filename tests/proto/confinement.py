@@ -204,6 +204,7 @@ def private_files(t):
                                                 "listeners": {"inbound": {"starttls": "off", "requiretls": "off"}}})
     finally:
         os.umask(umask)
+    t.eq(proc_status(gw.process.pid)["Umask"], "0077", "umask of the daemon")
     case.send(gw.port("inbound"), "a@client.example", ["b@gw.example"], MESSAGE, tls=False)
     hop.wait_messages(1)
     modes = {}

@@ -299,6 +299,16 @@ def others(t):
                 t.eq(c.read_reply().code, 421, f"{method}")
                 t.eq(rest(c.sock), b"", f"after {method}")
                 c.close()
+    for listener in ("inbound", "implicit"):       # a browser has been led here, and speaks TLS with us
+        for method in (b"GET", b"POST", b"CONNECT"):
+            c = handshake(t, gw, listener)
+            if listener == "implicit":
+                c.expect(220)
+            with contextlib.suppress(OSError):
+                c.raw(method + b" / HTTP/1.1\r\n" + words)
+            t.eq(c.read_reply().code, 421, f"{method} inside TLS")
+            t.check(c.is_closed(), f"open after {method} inside TLS")
+            c.close()
     t.eq(gw.log_lines("from=evil"), [], "transactions")
 
 

@@ -2,6 +2,7 @@
 tried at a host that a spoilt answer names, and no answer is read beyond its end or its cap."""
 
 import collections
+import re
 import socket
 import struct
 import threading
@@ -175,10 +176,11 @@ SIGNED = {      # zones of NSD: name, kind of zone, what becomes of plain and of
     "expired.example": ("expired", "Q", "Q"), "servfail.example": ("servfail", "Q", "Q"),
     "slow.example": ("slow", "Q", "Q"), "lame.example": ("lame", "Q", "Q"),
     # X-39
-    "null.example": ("signed", "B", "B", "@ MX 0 ."), "self.example": ("signed", "B", "B", "@ MX 10 gw.example."),
-    "here.example": ("signed", "B", "B", f"@ MX 10 mx\nmx A {GATEWAY}"),
+    "null.example": ("signed", "B5.1.10", "B5.1.10", "@ MX 0 ."),
+    "self.example": ("signed", "B5.4.6", "B5.4.6", "@ MX 10 gw.example."),
+    "here.example": ("signed", "B5.4.6", "B5.4.6", f"@ MX 10 mx\nmx A {GATEWAY}"),
     "alias.example": ("signed", "D", "D", "@ MX 10 mx.sound.example."),
-    "cname.example": ("signed", "D", "B", f"@ MX 10 mx\nmx CNAME other\nother A {HOST}"),     # names another host
+    "cname.example": ("signed", "D", "B5.7.10", f"@ MX 10 mx\nmx CNAME other\nother A {HOST}"),     # names another host
     "ring.example": ("signed", "Q", "Q", "@ MX 10 mx\nmx CNAME xm\nxm CNAME mx"),
 }
 
@@ -218,7 +220,7 @@ def every_fault(t):
     want = {}
     for flavor in ("plain", "tagged"):
         for fault, (unused, what) in FAULTS.items():
-            want[f"{flavor}@{fault}.f.example"] = "B" if flavor == "tagged" and what == "D" else what
+            want[f"{flavor}@{fault}.f.example"] = "B5.7.10" if flavor == "tagged" and what == "D" else what
         for zone, (unused, *what) in SIGNED.items():
             want[f"{flavor}@{zone}"] = what[flavor == "tagged"]
         send(t, gw, [a for a in want if a.startswith(flavor)], flavor == "tagged")
@@ -226,8 +228,10 @@ def every_fault(t):
     waiting = rows(gw)
     wrong = []
     for a, what in want.items():
-        got = "D" if any(f"<{a}>" in r for r in gone_addresses(hop)) else "Q" if a in waiting else "B"
-        if got != what[:1]:
+        failed = gw.log_lines(rf"message failed .*to={re.escape(a)} ")
+        got = "D" if any(f"<{a}>" in r for r in gone_addresses(hop)) else "Q" if a in waiting else \
+            "B" + re.search(r"status=(\S+)", failed[0]).group(1) if len(failed) == 1 else f"lost: {failed}"
+        if got != what:
             wrong.append(f"{a}: {got} instead of {what}: {waiting.get(a, {}).get('last')}")
         elif got == "Q" and what == "Q" and waiting[a]["last"]["status"] not in ("4.4.3", "4.4.1"):
             wrong.append(f"{a}: {waiting[a]['last']}")
@@ -243,7 +247,8 @@ def every_fault(t):
 
 @case.register("addresses-that-are-not-outside", "X-42")
 def not_outside(t):
-    """MX records that lead to this machine in one of its spellings: returned, and nobody is dialled."""
+    """MX records and address literals that lead to this machine in one of its spellings, and a sender
+    whose notice would go there: returned, and nobody is dialled."""
     answers, spellings = {}, {
         "loopback": (A, b"\x7f\0\0\1"), "far-loopback": (A, b"\x7f\xff\xff\xfe"), "zero": (A, b"\0\0\0\0"),
         "link": (A, b"\xa9\xfe\0\1"), "multicast": (A, b"\xe0\0\0\1"), "broadcast": (A, b"\xff\xff\xff\xff"),
@@ -257,10 +262,15 @@ def not_outside(t):
 
     for which in spellings:
         answers[which] = to(which)
+    answers["named"] = lambda s, labels, qtype, is_tcp: s.records([(MX, mx_to("localhost"))])
     gw, server, hop, inside = setup(t, answers, {}, {"delivery": {"allow_loopback": False}})
-    send(t, gw, [f"b@{which}.f.example" for which in spellings])
-    lines = gw.wait_log(r"message failed .*@\w+\S*\.f\.example .*status=5\.4\.4", 20, len(spellings))
-    t.eq(len(lines), len(spellings), "returned")
+    literals = ["127.0.0.60", "0.0.0.0", "169.254.0.1", "IPv6:::1", "IPv6:::ffff:127.0.0.60", "IPv6:64:ff9b::7f00:3c"]
+    to = [f"b@{which}.f.example" for which in answers] + [f"b@[{x}]" for x in literals]
+    send(t, gw, to)
+    lines = gw.wait_log(r"message failed .*status=5\.4\.4", 20, len(to))
+    t.eq(len(lines), len(to), "returned")
+    case.send(gw.port("relay"), "a@[127.0.0.60]", "b@zero.f.example", b"Subject: x\r\n\r\nx\r\n")
+    gw.wait_log(r"message failed .*from=\"\" to=a@\[127\.0\.0\.60\] .*status=5\.4\.4")
     t.eq(len(hop.sessions), 0, "connections to the host")
     t.eq([c for c in inside.commands("RCPT") if "f.example" in c], [], "mail at 127.0.0.1")
 

@@ -2,6 +2,7 @@
 never read. Each gets its 421 or 452, the others their mail, and the daemon neither grows nor spins."""
 
 import contextlib
+import os
 import resource
 import select
 import signal
@@ -240,6 +241,55 @@ def no_memory_at_mail(t):
     gw.wait_for(lambda: read_greeting(gw).startswith(b"220 "), 10, "a welcome")
     c.send_message("a@client.example", "b@gw.example", MESSAGE)
     hop.wait_messages(1)
+
+
+@case.register("limit-of-the-cgroup", "X-78", "I6")
+def cgroup(t):
+    """Without limits.memory the limit is what the control group may use, the lowest on the way up."""
+    with open("/proc/self/cgroup", encoding="ascii") as f:
+        groups = [line.rstrip("\n").split(":", 2) for line in f]
+    for _, controllers, path in groups:
+        top, file = {"": ("/sys/fs/cgroup", "memory.max"),
+                     "memory": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")}.get(controllers, ("/proc", ""))
+        ours = f"{top}{path.rstrip('/')}/sallyport-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            os.makedirs(f"{ours}/below")
+            t.parts.append(lambda: (os.rmdir(f"{ours}/below"), os.rmdir(ours)))
+            with open(f"{ours}/{file}", "w", encoding="ascii") as f:
+                f.write(str(300 << 20))
+            break
+    else:
+        t.skip("no control group for memory can be made here")
+    hop = t.nexthop()
+    gw = t.gateway(hop_port=hop.port, wrap=["sh", "-c", f'echo $$ >{ours}/below/cgroup.procs && exec "$@"', "sh"])
+    t.has(gw.run("metrics").stdout, f"sallyport_memory_limit_bytes {300 << 20}\n", "metrics")
+    send_one(gw, hop)
+
+
+# ---- The queue ----
+
+@case.register("no-room-in-the-queue", "F-5", "X-78")
+def no_room(t):
+    """queue.max_messages, queue.max_bytes and queue.min_free are looked at at MAIL, with the size that the client
+    tells: 452 4.3.1, and 250 again when there is room."""
+    for limit in ({"max_messages": 1}, {"max_bytes": "4K"}, {"min_free": "90%"}):
+        hop = t.nexthop(replies={"MAIL": "451 4.3.0 later"})
+        gw = t.gateway(hop_port=hop.port, over={"queue": limit, "log": {"level": "info"}})
+        name = next(iter(limit))
+        c = t.client(gw)
+        c.ehlo()
+        room = os.statvfs(f"{gw.dir}/state")
+        if name == "min_free":
+            t.eq(c.mail("a@client.example").code, 250 if room.f_bavail > room.f_blocks * 0.9 else 452, "MAIL")
+            continue
+        c.send_message("a@client.example", "b@gw.example", MESSAGE)
+        size = "" if name == "max_messages" else "SIZE=4090"
+        reply = c.mail("a@client.example", size)
+        t.eq((reply.code, reply.status), (452, "4.3.1"), f"MAIL with {name}")
+        hop.replies.clear()
+        gw.run("queue", "retry", "--to", "*", "--reason", "there is room")
+        gw.wait_queue_empty()
+        c.mail("a@client.example", size, code=250)
 
 
 # ---- Descriptors ----

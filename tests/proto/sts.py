@@ -3,7 +3,9 @@ concerns. A policy shows in that a host without STARTTLS gets no mail."""
 
 import gzip
 import os
+import socket
 import sqlite3
+import threading
 import time
 
 import case
@@ -43,8 +45,14 @@ def head(*lines):
                "S-32", "X-40", "F-16")
 def fetch_matrix(t):
     """Only a whole policy from the certified host itself counts; with anything else mail goes as if
-    there were none, and nobody waits for ever."""
-    s = scene(t, {"a": H1})
+    there were none, nobody waits for ever or reads for ever, and nobody else is asked: no proxy of the
+    environment, no host that a redirect names, none in a private network."""
+    other = socket.create_server(("127.0.8.101", 0))
+    t.parts.append(other.close)
+    asked = []
+    threading.Thread(target=lambda: asked.append(other.accept()), daemon=True).start()
+    elsewhere = f"http://127.0.8.101:{other.getsockname()[1]}"
+    s = scene(t, {"a": H1}, env=dict.fromkeys(("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), elsewhere))
     publish(s, "ok", kind="text/plain; charset=utf-8; x=y")
     s.web.publish(domain("chunked"), raw=chunks(text_of("chunked")))
     publish(s, "wild", names=[f"*.{domain('wild')}"])
@@ -56,6 +64,7 @@ def fetch_matrix(t):
     publish(s, "moved")
     s.web.pages[f"mta-sts.{domain('moved')}/elsewhere.txt"] = s.web.pages[f"mta-sts.{domain('moved')}"]
     publish(s, "moved", status="301 Moved", headers=["Location: /elsewhere.txt"])
+    publish(s, "clear", status="302 Found", headers=[f"Location: {elsewhere}/.well-known/mta-sts.txt"])
     publish(s, "gone", status="404 Not Found")
     publish(s, "empty", status="204 No Content")
     publish(s, "part", status="206 Partial Content")
@@ -63,7 +72,20 @@ def fetch_matrix(t):
     publish(s, "html", kind="text/html")
     s.web.publish(domain("big"), raw=head("Content-Type: text/plain", "Content-Length: 1048576") +
                   text_of("big").encode() + b"x: y\n" * 200000)
-    s.web.publish(domain("endless"), raw=chunks(text_of("endless") + "x: y\n" * 1000, 2000))
+    sent = []
+
+    def endless(sock):
+        for _ in range(200 << 5):       # 200 MiB
+            sock.sendall(b"8000\r\n" + b"x: yyyy\n" * 4096 + b"\r\n")
+            sent.append(32768)
+
+    def drips(sock):
+        for octet in text_of("drips").encode():
+            sock.sendall(bytes((octet,)))
+            time.sleep(0.15)
+
+    s.web.publish(domain("endless"), raw=chunks(text_of("endless"))[:-5], more=endless)
+    s.web.publish(domain("drips"), raw=head("Content-Type: text/plain"), more=drips)
     packed = gzip.compress(text_of("gzip").encode())
     s.web.publish(domain("gzip"), raw=head("Content-Type: text/plain", "Content-Encoding: gzip",
                                            f"Content-Length: {len(packed)}") + packed)
@@ -84,6 +106,9 @@ def fetch_matrix(t):
     for name in sts_lab.SILENT:
         t.check(f"mta-sts.{domain(name)}" not in seen, f"nothing is fetched for {name}")
     t.check(f"mta-sts.{domain('slow')}" in seen, "SNI")
+    t.check(0 < sum(sent) < 8 << 20, f"{sum(sent)} octets of an endless policy were taken")
+    t.eq(asked, [], "connections to a host that the environment or a redirect names")
+    t.has(s.gw.wait_log(f"MTA-STS policy not fetched.*{domain('private')}")[0], "only addresses that", "why")
 
 
 @case.register("restart-keeps-the-policy", "S-50", "S-30", "S-09", "S-43", "X-41")

@@ -12,9 +12,10 @@ from case import Lab, Zone, free_port
 from lab.policyhost import PolicyHost, policy
 
 MX, MX2, BACK, WEB = "127.0.8.2", "127.0.8.3", "127.0.8.1", "127.0.8.100"
+PRIVATE = "10.213.78.1"     # somewhere in the operator's own network
 DOMAINS = ["a", "other", "ok", "chunked", "wild", "partial", "wrongname", "expired", "otherca", "cnonly",
-           "moved", "gone", "empty", "part", "trouble", "html", "big", "endless", "gzip", "headers", "slow",
-           "broken", "plainhttp", "noweb"]
+           "moved", "clear", "gone", "empty", "part", "trouble", "html", "big", "endless", "gzip", "headers", "slow", "drips",
+           "broken", "plainhttp", "noweb", "private"]
 SILENT = ["norecord", "sub.ok", "two", "badid"]       # nothing there is to be fetched
 
 lab = None
@@ -31,7 +32,7 @@ def records(ids=None, extra=""):
     for name in DOMAINS + SILENT:
         text += f"{name} MX 10 mx.{name}\nmx.{name} A {MX}\n"
         if name != "noweb":
-            text += f"mta-sts.{name} A {WEB}\n"
+            text += f"mta-sts.{name} A {PRIVATE if name == 'private' else WEB}\n"
         if name in DOMAINS and ids.get(name, "1") is not None:
             text += f'_mta-sts.{name} TXT "v=STSv1; i" "d={ids.get(name, "1")};"\n'
     text += '_mta-sts.two TXT "v=STSv1; id=1"\n_mta-sts.two TXT "v=STSv1; id=2"\n_mta-sts.badid TXT "v=STSv1; id=-"\n'
