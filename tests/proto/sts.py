@@ -42,7 +42,7 @@ def head(*lines):
 
 
 @case.register("fetch-matrix", "S-02", "S-20", "S-21", "S-22", "S-23", "S-24", "S-25", "S-26", "S-27", "S-29",
-               "S-32", "X-40", "F-16")
+               "S-32", "X-40", "F-16", seconds=300)
 def fetch_matrix(t):
     """Only a whole policy from the certified host itself counts; with anything else mail goes as if
     there were none, nobody waits for ever or reads for ever, and nobody else is asked: no proxy of the
