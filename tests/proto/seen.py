@@ -182,7 +182,7 @@ def sts_to_none(t):
     t.lacks(said(s.gw, "at attempt"), "dnssec", "seen of an unsigned domain")
 
 
-@case.register("routes-hosts", "F-28")
+@case.register("routes-hosts", "R-66")
 def route_host(t):
     """A host that a route names is the route's, whoever the recipients are; a host that never offered anything is not
     mentioned."""
