@@ -2,6 +2,7 @@
 grant or the sender says. Here hosts would be glad to take it in clear."""
 
 import json
+import os
 
 import case
 import tagged
@@ -116,6 +117,22 @@ def configured(t):
         gw.write()
         done = gw.run("reload")
         t.eq(done.returncode, 0, f"a grant for {json.dumps(which)}: {done.stderr}")
+
+
+@case.register("decided-again-before-mail", "I2", "X-34", "R-43")
+def decided_again(t):
+    """In a daemon that takes every connection for good at first, nothing of a tagged message is said to hosts that do
+    not give what it owes: the decision right before MAIL is one of its own. What owes nothing goes."""
+    s = tagged.scene(t, {"mx1.good.example": tagged.H4, "mx1.plain.example": tagged.H3})
+    s.gw.stop()
+    s.gw.daemon = os.path.abspath(os.path.join(os.environ.get("builddir", "."), "tests", "proto", "sallyportd-hasty"))
+    s.gw.start()
+    for to in ("b@good.example", "c@plain.example"):
+        tagged.submit(t, s.gw, [to], "REQUIRETLS")
+        t.check(tagged.outcome(s, to)[0] in "FB", f"{to}: {tagged.outcome(s, to)}")
+        tagged.nothing_handed_over(t, s, to)
+    tagged.submit(t, s.gw, ["d@good.example"])
+    t.eq(tagged.outcome(s, "d@good.example"), "T", "what owes nothing")
 
 
 case.main()
